@@ -1,0 +1,51 @@
+/* What differs between cameras is data: etc/cameras/NAME.conf says which header keys
+ * hold the facts of an exposure, how many ccds to expect and how obstypes are spelled.
+ * Header values are hostile input: facts are cut to size and stripped of control
+ * characters here, and made into file names only by fs_name_clean. */
+#ifndef SKYFERRY_CAMERA_H
+#define SKYFERRY_CAMERA_H
+
+#include "common/config.h"
+#include "common/fits.h"
+
+struct camera {
+    char name[64];
+    char key_expnum[72], key_object[72], key_filter[72], key_obstype[72], key_date_obs[72],
+        key_exptime[72], key_propid[72], key_ccd[72]; /* header keywords */
+    int ccds;            /* image HDUs that an exposure has; 0: any number */
+    char flat_words[256], bias_words[256]; /* OBSTYPE spellings, comma-separated, case ignored */
+    bool expnum_from_name; /* when the header has none: see camera_expnum_from_name */
+};
+
+enum obstype { OBS_SCIENCE, OBS_FLAT, OBS_BIAS };
+
+/* Facts of one exposure. Empty text, 0 or NaN: the header does not say. */
+struct facts {
+    char object[72], filter[72], obstype[72], propid[72], date_obs[40];
+    int64_t expnum;    /* -1: missing */
+    int64_t date_ns;   /* parsed DATE-OBS; INT64_MIN: missing or unreadable */
+    double exptime;    /* s */
+};
+
+/* The rows of a profile file, also used for docs. */
+extern const struct setting camera_settings[];
+
+/* Loads profile NAME from DIR/NAME.conf, or a path when NAME holds a '/'. */
+bool camera_load(const char *name, const char *directory, struct camera *out,
+                 struct config_report *r);
+
+/* Reads the facts: each keyword is looked for in the primary header, then in `first`
+ * (the first image's header; NULL: none). */
+void camera_facts(const struct camera *c, const struct fits_header *primary,
+                  const struct fits_header *first, struct facts *out);
+
+/* The ccd number of an image HDU: the key's value when it is 1..9999, else -1. */
+int camera_ccd(const struct camera *c, const struct fits_header *image);
+
+/* The last run of four or more digits in a file's name (DECam_00123456.fits.fz: 123456);
+ * -1 when there is none or the profile forbids it. */
+int64_t camera_expnum_from_name(const struct camera *c, const char *file_name);
+
+enum obstype camera_obstype(const struct camera *c, const char *obstype_word);
+
+#endif
