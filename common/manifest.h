@@ -1,0 +1,55 @@
+/* manifest.json: what a bundle holds and where it came from (skyferry-bundle(5)).
+ * The struct and the JSON text say the same; unknown JSON keys are ignored so that a
+ * later version may add some, an unknown format number is refused. */
+#ifndef SKYFERRY_MANIFEST_H
+#define SKYFERRY_MANIFEST_H
+
+#include "common/camera.h"
+#include "common/digest.h"
+
+#define MANIFEST_FORMAT 1
+#define MEMBER_NAME 256
+#define MANIFEST_NAME "manifest.json"
+#define MANIFEST_CCD_MAX 9999
+
+enum member_role {
+    MEMBER_IMAGE,  /* the encoded pixels of one image HDU */
+    MEMBER_HEADER, /* header cards of one HDU, zstd */
+    MEMBER_HDU     /* a whole HDU that is no image, or trailing bytes (hdu = -1); codec "original" = as it stood, "zstd" = compressed */
+};
+
+struct member {
+    char name[MEMBER_NAME];
+    enum member_role role;
+    int hdu;              /* index in the source file; -1: bytes past the last HDU */
+    int ccd;              /* > 0 for images; else 0 */
+    char extname[72];
+    char codec[16];       /* a codec's name, or "zstd" */
+    double qstep;         /* of a lossy codec; 0: exact */
+    int64_t size;         /* of the member */
+    int64_t raw_size;     /* of what it stands for: data bytes, or the HDU's */
+    char sha256[DIGEST_HEX];
+    int64_t offset;       /* of its data in the tar; not in the JSON, set by bundle_index */
+};
+
+struct manifest {
+    int format;
+    char software[64];    /* "skyferry 1.0.0" */
+    char name[MEMBER_NAME]; /* the exposure's root */
+    struct facts facts;
+    char source_name[MEMBER_NAME], source_sha256[DIGEST_HEX];
+    int64_t source_size, source_mtime_ns;
+    struct member *members; /* owned; without the manifest itself */
+    size_t count;
+};
+
+/* Appends one member (copied). */
+bool manifest_add(struct manifest *m, const struct member *one);
+void manifest_free(struct manifest *m);
+
+bool manifest_write(const struct manifest *m, struct buf *out);
+/* REJECT with the key named when it is no JSON, lacks something, or a value is out of
+ * its range (names that fs_name_ok refuses, digests that are none, two members of one name). */
+enum status manifest_parse(const void *json, size_t len, struct manifest *out, struct fault *why);
+
+#endif
