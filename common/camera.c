@@ -89,8 +89,11 @@ static bool number_text(const struct fits_header *h, const char *key, double *ou
     if (!fits_header_text(h, key, text, sizeof text))
         return false;
     clean(text);
+    /* strtod would also take "inf", "nan" and hexadecimal. */
+    if (!*text || strspn(text, "+-.0123456789eE") != strlen(text))
+        return false;
     *out = strtod(text, &end);
-    return *text && !*end && isfinite(*out);
+    return !*end && isfinite(*out);
 }
 
 static bool whole_number(const struct fits_header *h, const char *key, int64_t *out)

@@ -43,9 +43,7 @@ static void list_choices(const char *choices, struct buf *out)
 static void say_range(const struct setting *s, struct buf *out)
 {
     const char *kind = s->type == SET_INT ? "a whole number" : "a number";
-    if (s->min >= s->max)
-        buf_printf(out, "%s", kind);
-    else if (isinf(s->max) && isinf(s->min))
+    if (s->min >= s->max || (isinf(s->max) && isinf(s->min)))
         buf_printf(out, "%s", kind);
     else if (isinf(s->max))
         buf_printf(out, "%s of at least %.10g", kind, s->min);
@@ -88,9 +86,11 @@ void config_allowed(const struct setting *row, char *out, size_t size)
 }
 
 /* The shortest decimal that reads back as the same number. */
-static void print_real(double x, struct buf *out)
+static void print_real(const char *at, struct buf *out)
 {
     char text[40];
+    double x;
+    memcpy(&x, at, sizeof x);
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x)
@@ -112,7 +112,7 @@ static void print_value(const struct setting *s, const void *target, struct buf 
         buf_printf(out, "%d", *(const int *)at);
         break;
     case SET_REAL:
-        print_real(*(const double *)at, out);
+        print_real(at, out);
         break;
     case SET_BOOL:
         buf_printf(out, "%s", *(const bool *)at ? "yes" : "no");

@@ -24,7 +24,8 @@ struct sample {
 #define AT_(m) SETTING_AT(struct sample, m)
 static const struct setting rows[] = {
     {"watch", "directory", SET_PATH, AT_(directory), NULL, 0, 0, NULL, NULL, "Where files appear"},
-    {"watch", "recursive", SET_BOOL, AT_(deep), "yes", 0, 0, NULL, NULL, "Look into sub-directories."},
+    {"watch", "recursive", SET_BOOL, AT_(deep), "yes", 0, 0, NULL, NULL,
+     "Look into sub-directories."},
     {"ship", "mode", SET_CHOICE, AT_(mode), "parallel", 0, 0, "parallel|serial|batch", NULL,
      "Order of exposures."},
     {"ship", "lanes", SET_INT, AT_(lanes), "4", 1, 16, NULL, NULL, "SSH connections."},
@@ -102,8 +103,9 @@ static void defaults_and_values(void **state)
     assert_int_equal(got.lanes, 4);
     assert_true(got.rate == 0 && got.offset == -1.5);
     assert_string_equal(got.name, "");
-    assert_true(load("\xef\xbb\xbf[watch]\r\n  directory=/\r\n\trecursive : OFF\n[ship]  ; see below\n"
-                     "mode=batch\nlanes = 16\nrate_mbit = 1e2\noffset=-0.25\n[site]\nname = a=b; c"));
+    assert_true(load("\xef\xbb\xbf[watch]\r\n  directory=/\r\n\trecursive : OFF\n"
+                     "[ship]  ; see below\nmode=batch\nlanes = 16\nrate_mbit = 1e2\n"
+                     "offset=-0.25\n[site]\nname = a=b; c"));
     assert_string_equal(said(), "");
     assert_string_equal(got.directory, "/");
     assert_false(got.deep);
@@ -138,14 +140,15 @@ static void all_problems_at_once(void **state)
            ":9: unknown key 'zebra' in [ship]; remove it, or see --dump-config for all keys",
            ":10: unknown section [shop]; did you mean [ship]?",
            ":12: unknown section [nonsense]; there are [watch], [ship], [site]",
-           ": [watch] directory is missing (Where files appear); add a line 'directory = ...' below "
-           "[watch]");
+           ": [watch] directory is missing (Where files appear); add a line 'directory = ...' "
+           "below [watch]");
 }
 
 static void bad_numbers(void **state)
 {
     (void)state;
-    assert_false(load("[watch]\ndirectory=/d\n[ship]\nlanes = 4x\nrate_mbit = nan\noffset = 0x10\n"));
+    assert_false(load("[watch]\ndirectory=/d\n"
+                      "[ship]\nlanes = 4x\nrate_mbit = nan\noffset = 0x10\n"));
     EXPECT(":4: [ship] lanes = 4x is not a number; give a whole number from 1 to 16",
            ":5: [ship] rate_mbit = nan is not a number; give a number of at least 0 (Mbit/s)",
            ":6: [ship] offset = 0x10 is not a number; give a number (s)");
@@ -155,6 +158,20 @@ static void bad_numbers(void **state)
     EXPECT(":4: [ship] lanes = 2.5 is not a whole number; give a whole number from 1 to 16",
            ":5: [ship] rate_mbit =  is not a number; give a number of at least 0 (Mbit/s)",
            ":6: [ship] offset = 1e999 is not a number; give a number (s)");
+}
+
+static void a_number_without_a_range_still_fits_its_type(void **state)
+{
+    (void)state;
+    int n = 7;
+    const struct setting one[] = {
+        {"a", "n", SET_INT, 0, sizeof n, "1", 0, 0, NULL, NULL, "N."},
+        {NULL, NULL, SET_TEXT, 0, 0, NULL, 0, 0, NULL, NULL, NULL}};
+    assert_true(config_set(one, &n, "a", "n", "-2147483648", "X", &report));
+    assert_int_equal(n, INT32_MIN);
+    assert_false(config_set(one, &n, "a", "n", "2147483648", "X", &report));
+    assert_string_equal(said(), "X: [a] n = 2147483648 is out of range; give a whole number\n");
+    assert_int_equal(n, INT32_MIN);
 }
 
 static void broken_lines(void **state)
@@ -167,7 +184,8 @@ static void broken_lines(void **state)
            ":5: '[ship' does not end in ']'; write [name]",
            ":7: 'name = x' after the section would be ignored; put it on a line of its own",
            ":8: 'name' is not 'key = value'; complete or remove it",
-           ":9: [site] name = \"Tololo\": the quotes would become part of the value; leave them out");
+           ":9: [site] name = \"Tololo\": the quotes would become part of the value; "
+           "leave them out");
     assert_string_equal(got.directory, "/a");
 }
 
@@ -176,10 +194,10 @@ static void nothing_is_cut_in_silence(void **state)
     (void)state;
     assert_false(load("[watch]\ndirectory = /a ; the data\n[ship]\nlanes = 2 # two\n[site]\n"
                       "name = 0123456789abcdef\n"));
-    EXPECT(":2: '; the data' after the value of directory is neither value nor comment; put comments "
-           "on a line of their own",
-           ":4: '# two' after the value of lanes is neither value nor comment; put comments on a line "
-           "of their own",
+    EXPECT(":2: '; the data' after the value of directory is neither value nor comment; "
+           "put comments on a line of their own",
+           ":4: '# two' after the value of lanes is neither value nor comment; "
+           "put comments on a line of their own",
            ":6: [site] name is 16 characters long; give at most 15");
 }
 
@@ -210,8 +228,8 @@ static void files_that_are_none(void **state)
 {
     (void)state;
     assert_false(config_load(file, rows, &got, &report));
-    EXPECT(": cannot be read: No such file or directory; name the right file with --config, or write "
-           "one (--dump-config prints all keys)");
+    EXPECT(": cannot be read: No such file or directory; name the right file with --config, "
+           "or write one (--dump-config prints all keys)");
     assert_int_equal(got.lanes, 4); /* defaults are there all the same */
     report.text.len = 0;
     report.count = 0;
@@ -224,8 +242,8 @@ static void files_that_are_none(void **state)
     scratch_path(&scratch, "binary", file);
     assert_false(load_bytes("[watch]\ndirectory = /a\0b\n\0\0\0\n", 30));
     EXPECT(":2: holds a zero byte; this is not a text file",
-           ": [watch] directory is missing (Where files appear); add a line 'directory = ...' below "
-           "[watch]");
+           ": [watch] directory is missing (Where files appear); add a line 'directory = ...' "
+           "below [watch]");
 }
 
 static void no_file_at_all(void **state)
@@ -292,7 +310,8 @@ static const char defaults[] = "[watch]\n"
                                "# SSH connections. Give a whole number from 1 to 16.\n"
                                "lanes = 4\n"
                                "\n"
-                               "# Most that is sent; 0: no bound. Give a number of at least 0 (Mbit/s).\n"
+                               "# Most that is sent; 0: no bound. Give a number of at least 0 "
+                               "(Mbit/s).\n"
                                "rate_mbit = 0\n"
                                "\n"
                                "# Any number. Give a number (s).\n"
@@ -311,8 +330,8 @@ static void the_defaults_as_a_file(void **state)
     assert_string_equal((char *)out.data, defaults);
     buf_free(&out);
     assert_false(load(defaults));
-    EXPECT(": [watch] directory is missing (Where files appear); add a line 'directory = ...' below "
-           "[watch]");
+    EXPECT(": [watch] directory is missing (Where files appear); add a line 'directory = ...' "
+           "below [watch]");
 }
 
 static void what_is_in_force_loads_again(void **state)
@@ -370,11 +389,17 @@ static void wrapping(void **state)
 {
     (void)state;
     struct buf out = {0};
-    config_wrap(&out, "1234567890 1234567890 1234567890 1234567890 1234567890 1234567890 1234567890 x",
-                "# ", 2);
-    assert_string_equal((char *)out.data,
-                        "1234567890 1234567890 1234567890 1234567890 1234567890 1234567890 1234567890\n"
-                        "# x\n");
+    static const char six[] =
+        "1234567890 1234567890 1234567890 1234567890 1234567890 1234567890";
+    char text[160], wanted[160];
+    snprintf(text, sizeof text, "%s 1234567890 x", six);        /* 78 columns and 2 */
+    snprintf(wanted, sizeof wanted, "%s 1234567890\n# x\n", six);
+    config_wrap(&out, text, "# ", 2);
+    assert_string_equal((char *)out.data, wanted);
+    out.len = 0;
+    snprintf(wanted, sizeof wanted, "%s 1234567890 x\n", six); /* 79 fit */
+    config_wrap(&out, text, "# ", 0);
+    assert_string_equal((char *)out.data, wanted);
     buf_free(&out);
 }
 
@@ -392,7 +417,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(defaults_and_values), T(all_problems_at_once), T(bad_numbers), T(broken_lines),
+        T(defaults_and_values), T(all_problems_at_once), T(bad_numbers),
+        T(a_number_without_a_range_still_fits_its_type), T(broken_lines),
         T(nothing_is_cut_in_silence), T(long_lines_arrive_whole), T(files_that_are_none),
         T(no_file_at_all), T(options_set_one_key), T(home_in_paths), T(the_defaults_as_a_file),
         T(what_is_in_force_loads_again), T(the_manual_items), T(wrapping), T(the_nearest_word),

@@ -133,7 +133,8 @@ static void rearm(void *ctx)
 {
     struct scene *s = ctx;
     loop_timer_set(s->timer[0], 0, 0);
-    s->calls++;
+    if (s->calls++ == 0)
+        assert_int_equal(write(s->pipes[0][1], "x", 1), 1);
 }
 
 static void read_and_stop(void *ctx, int fd)
@@ -151,7 +152,6 @@ static void an_always_due_timer_does_not_starve_descriptors(void **state)
     s->timer[0] = loop_timer_new(s->l, rearm, s);
     loop_timer_set(s->timer[0], 0, 0);
     assert_int_equal(loop_read(s->l, s->pipes[0][0], read_and_stop, s, &why), ST_OK);
-    assert_int_equal(write(s->pipes[0][1], "x", 1), 1);
     assert_int_equal(loop_run(s->l, &why), ST_OK);
     assert_string_equal(s->order, "x");
 }

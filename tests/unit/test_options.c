@@ -13,7 +13,7 @@
 enum { CONFIG = 1, QSTEP, DATA, VERBOSE, JSON, NIGHT, EXPMIN };
 static const struct option_row rows[] = {
     {"config", NULL, 'c', "FILE", CONFIG, NULL, "The configuration file."},
-    {"qstep", "Qs q-step", 'Q', "STEP", QSTEP, NULL, "Quantisation step; larger is smaller."},
+    {"qstep", "Qs q_step", 'Q', "STEP", QSTEP, NULL, "Quantisation step; larger is smaller."},
     {"data-dir", "data_dir", 'd', "DIR", DATA, "run send", "Watch this directory."},
     {"verbose", NULL, 'v', NULL, VERBOSE, NULL, "Say more."},
     {"json", NULL, 0, NULL, JSON, "status", "Print JSON."},
@@ -99,7 +99,7 @@ static void letters_together(void **state)
 static void ends_and_dashes(void **state)
 {
     (void)state;
-    parse("sweep --exp-min -1 - -- --json -v");
+    parse("sweep --exp_min -1 - -- --json -v");
     expect_said("");
     assert_int_equal(found_count, 1);
     expect_found(0, EXPMIN, "-1");
@@ -137,6 +137,8 @@ static void commands_have_their_options(void **state)
     expect_said("");
     parse("sen --data-dir=x"); /* a part of a command's name is not the command */
     assert_int_equal(report.count, 1);
+    parse("sends --data-dir=x");
+    assert_int_equal(report.count, 1);
     parse("--json --data-dir=x"); /* no command, nothing to hold them against */
     expect_said("");
 }
@@ -146,17 +148,18 @@ static void help_fits_the_screen(void **state)
     (void)state;
     struct buf out = {0};
     options_help(rows, false, &out);
-    assert_string_equal((char *)out.data,
-                        "  -c, --config FILE       The configuration file.\n"
-                        "  -Q, --qstep STEP        Quantisation step; larger is smaller (also --Qs,\n"
-                        "                          --q-step).\n"
-                        "  -d, --data-dir DIR      Watch this directory.\n"
-                        "  -v, --verbose           Say more.\n"
-                        "      --json              Print JSON.\n"
-                        "      --night utYYMMDD    Only this night.\n"
-                        "      --exp-min SECONDS   Only exposures longer than this, so that the\n"
-                        "                          calibrations of the afternoon stay where they are\n"
-                        "                          until they are asked for.\n");
+    assert_string_equal(
+        (char *)out.data,
+        "  -c, --config FILE       The configuration file.\n"
+        "  -Q, --qstep STEP        Quantisation step; larger is smaller (also --Qs,\n"
+        "                          --q_step).\n"
+        "  -d, --data-dir DIR      Watch this directory.\n"
+        "  -v, --verbose           Say more.\n"
+        "      --json              Print JSON.\n"
+        "      --night utYYMMDD    Only this night.\n"
+        "      --exp-min SECONDS   Only exposures longer than this, so that the\n"
+        "                          calibrations of the afternoon stay where they are\n"
+        "                          until they are asked for.\n");
     buf_free(&out);
 }
 
@@ -168,7 +171,7 @@ static void help_as_mdoc(void **state)
     options_help(two, true, &out);
     assert_string_equal((char *)out.data,
                         ".It Fl Q , Fl -qstep Ar STEP\n"
-                        "Quantisation step; larger is smaller (also --Qs, --q-step).\n"
+                        "Quantisation step; larger is smaller (also --Qs, --q_step).\n"
                         ".It Fl -json\n"
                         "Print JSON.\n"
                         "For: status.\n");

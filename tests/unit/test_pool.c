@@ -189,7 +189,9 @@ static void the_caller_keeps_its_signals(void **state)
 {
     struct scene *s = *state;
     sigset_t before, after;
-    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    sigemptyset(&before);
+    sigaddset(&before, SIGUSR1);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     assert_int_equal(pool_start(2, s->l, &s->p, &why), ST_OK);
     pthread_sigmask(SIG_SETMASK, NULL, &after);
     for (int n = 1; n < 32; n++)

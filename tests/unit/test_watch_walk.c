@@ -1,0 +1,147 @@
+/* One walk over a tree, and the globs that choose from it. */
+#include "common/watch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/fsutil.h"
+#include "common/watch_inner.h"
+#include "tests/unit/scratch.h"
+
+static struct scratch scratch;
+static struct fault why;
+static char order[4096]; /* names below the scratch folder in the order of their reports */
+
+static int set_up(void **state)
+{
+    (void)state;
+    order[0] = '\0';
+    return scratch_make(&scratch);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    scratch_remove(&scratch);
+    return 0;
+}
+
+static void put(const char *name)
+{
+    char path[4096];
+    assert_int_equal(fs_write_file(scratch_path(&scratch, name, path), "x", 1, false, &why), ST_OK);
+}
+
+static void make(const char *name)
+{
+    char path[4096];
+    assert_int_equal(mkdir(scratch_path(&scratch, name, path), 0755), 0);
+}
+
+static void note(const char *mark, const char *path)
+{
+    size_t len = strlen(order);
+    snprintf(order + len, sizeof order - len, "%s%s ", mark, path + strlen(scratch.dir));
+}
+
+static void seen(void *ctx, const char *path, enum watch_hint hint)
+{
+    assert_ptr_equal(ctx, &scratch);
+    assert_int_equal(hint, WATCH_FOUND);
+    note("", path);
+}
+
+static void patterns(void **state)
+{
+    (void)state;
+    assert_true(watch_matches("*.fits *.fits.fz", "a.fits"));
+    assert_true(watch_matches("*.fits *.fits.fz", "a.fits.fz"));
+    assert_true(watch_matches("  *.fz\tDECam_[0-9]* ", "DECam_1.txt"));
+    assert_false(watch_matches("*.fits *.fits.fz", "a.fits.part"));
+    assert_false(watch_matches("*", ".a.fits"));
+    assert_false(watch_matches(".*", ".a.fits"));
+    assert_false(watch_matches("", "a.fits"));
+    assert_false(watch_matches("*.FITS", "a.fits"));
+}
+
+static void breadth_first_in_order_of_names(void **state)
+{
+    (void)state;
+    struct watch_options o = {.directory = scratch.dir, .patterns = "*.fits", .recursive = true};
+    make("b");
+    make("b/deep");
+    make("a");
+    make("a/.hidden");
+    put("b/deep/5.fits");
+    put("b/4.fits");
+    put("a/3.fits");
+    put("a/.hidden/no.fits");
+    put("z.fits");
+    put("y.fits");
+    put("y.fits.gz");
+    assert_int_equal(watch_walk(&o, seen, &scratch, &why), ST_OK);
+    assert_string_equal(order, "/y.fits /z.fits /a/3.fits /b/4.fits /b/deep/5.fits ");
+    order[0] = '\0';
+    o.recursive = false;
+    assert_int_equal(watch_walk(&o, seen, &scratch, &why), ST_OK);
+    assert_string_equal(order, "/y.fits /z.fits ");
+}
+
+static void a_directory_that_is_none(void **state)
+{
+    (void)state;
+    char path[4096];
+    struct watch_options o = {.patterns = "*", .recursive = true};
+    o.directory = scratch_path(&scratch, "none", path);
+    assert_int_equal(watch_walk(&o, seen, &scratch, &why), ST_RETRY);
+    assert_non_null(strstr(why.text, "/none: No such file or directory"));
+    put("file");
+    o.directory = scratch_path(&scratch, "file", path);
+    assert_int_equal(watch_walk(&o, seen, &scratch, &why), ST_RETRY);
+    assert_non_null(strstr(why.text, "/file: Not a directory"));
+    assert_string_equal(order, "");
+}
+
+static void enter(void *ctx, const char *directory)
+{
+    (void)ctx;
+    note("E", directory);
+    /* What appears between the watch and the reading is read. */
+    if (strlen(directory) > strlen(scratch.dir))
+        put("sub/late.fits");
+}
+
+static void file(void *ctx, const char *path)
+{
+    (void)ctx;
+    note("", path);
+}
+
+static void entered_before_it_is_read(void **state)
+{
+    (void)state;
+    struct walker w = {.recursive = true, .patterns = "*.fits", .enter = enter, .file = file};
+    make("sub");
+    put("first.fits");
+    assert_int_equal(watch_tree(&w, scratch.dir), 0);
+    assert_string_equal(order, "E /first.fits E/sub /sub/late.fits ");
+    char path[4096];
+    assert_int_equal(watch_tree(&w, scratch_path(&scratch, "none", path)), ENOENT);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(patterns), T(breadth_first_in_order_of_names), T(a_directory_that_is_none),
+        T(entered_before_it_is_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
