@@ -25,12 +25,15 @@ void member_name(struct member *m, const char *root, const char *suffix);
 enum status bundle_create(const char *path, int64_t mtime_ns, struct bundle_writer **out,
                           struct fault *why);
 /* Adds one member; its digest goes into its pax header as SCHILY.xattr.user.skyferry.sha256.
- * When it returns, all bytes of it are in the file. WAIT: the disk is full. */
+ * When it returns, all bytes of it are in the file. WAIT: the disk is full. After a failed
+ * write the file ends after its last whole member again and takes no more: later calls
+ * answer the same; abandon it and begin anew (the same members give the same bytes). */
 enum status bundle_add(struct bundle_writer *w, const char *name, const void *bytes, size_t len,
                        const char sha256[DIGEST_HEX], struct fault *why);
 int64_t bundle_size(const struct bundle_writer *w); /* bytes in the file, final from here on */
 /* Writes the end of the archive and gives the whole file's SHA-256 (computed while it was
- * written). The writer is gone afterwards, also on failure. */
+ * written). The writer is gone afterwards, also on failure. Nothing is fsynced: what is lost
+ * in a power cut can be encoded again. */
 enum status bundle_finish(struct bundle_writer **w, char sha256[DIGEST_HEX], int64_t *size,
                           struct fault *why);
 void bundle_abandon(struct bundle_writer **w); /* closes; the file stays for the caller */

@@ -170,7 +170,8 @@ static enum status take_entry(struct archive *a, struct archive_entry *e, const 
                               struct listing *l, struct fault *why)
 {
     if (l->count > 0 && strcmp(l->item[l->count - 1].name, MANIFEST_NAME) == 0)
-        return fault(why, ST_REJECT, "other members follow " MANIFEST_NAME ", which must be the last");
+        return fault(why, ST_REJECT,
+                     "other members follow " MANIFEST_NAME ", which must be the last");
     if (l->count >= BUNDLE_MEMBERS_MAX)
         return fault(why, ST_REJECT, "more than %d members", BUNDLE_MEMBERS_MAX);
     struct found *one = listing_more(l);
@@ -280,8 +281,8 @@ static enum status match_member(struct member *one, struct listing *l, struct fa
         return fault(why, ST_REJECT, "member %s has %lld bytes, the manifest says %lld", one->name,
                      (long long)hit->size, (long long)one->size);
     if (strcmp(hit->sha256, one->sha256) != 0)
-        return fault(why, ST_REJECT, "member %s: the SHA-256 in its tar header is not the manifest's",
-                     one->name);
+        return fault(why, ST_REJECT,
+                     "member %s: the SHA-256 in its tar header is not the manifest's", one->name);
     one->offset = hit->offset;
     hit->claimed = true;
     return ST_OK;

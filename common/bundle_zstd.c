@@ -2,7 +2,7 @@
 
 #include <zstd.h>
 
-/* Measured on DECam headers and catalogue tables: higher levels gain 2 % at three times the CPU. */
+/* On DECam headers level 9 gains 1 % at three times the CPU, 19 gains 5 % at thirty times. */
 #define LEVEL 6
 
 enum status bundle_squeeze(const void *bytes, size_t len, struct buf *out, struct fault *why)

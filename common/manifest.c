@@ -315,7 +315,8 @@ static enum status check_member(const struct member *one, struct fault *why)
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp((*(const struct member *const *)a)->name, (*(const struct member *const *)b)->name);
+    const struct member *const *one = a, *const *other = b;
+    return strcmp((*one)->name, (*other)->name);
 }
 
 static enum status check_names(const struct manifest *m, struct fault *why)

@@ -15,14 +15,15 @@
 enum member_role {
     MEMBER_IMAGE,  /* the encoded pixels of one image HDU */
     MEMBER_HEADER, /* header cards of one HDU, zstd */
-    MEMBER_HDU     /* a whole HDU that is no image, or trailing bytes (hdu = -1); codec "original" = as it stood, "zstd" = compressed */
+    MEMBER_HDU     /* a whole HDU that is no image, or trailing bytes (hdu = -1);
+                      codec "original" = as it stood, "zstd" = compressed */
 };
 
 struct member {
     char name[MEMBER_NAME];
     enum member_role role;
     int hdu;              /* index in the source file; -1: bytes past the last HDU */
-    int ccd;              /* > 0 for images; else 0 */
+    int ccd;              /* > 0 for images and their headers; else 0 */
     char extname[72];
     char codec[16];       /* a codec's name, or "zstd" */
     double qstep;         /* of a lossy codec; 0: exact */

@@ -64,7 +64,8 @@ static inline void golden_facts(struct manifest *m)
     snprintf(m->name, sizeof m->name, "c4d_171113_060340_ori");
     snprintf(m->source_name, sizeof m->source_name, "c4d_171113_060340_ori.fits");
     m->source_mtime_ns = GOLDEN_MTIME;
-    m->facts = (struct facts){.object = "DWF field 4hr", .filter = "g DECam SDSS c0001 4720.0 1520.0",
+    m->facts = (struct facts){.object = "DWF field 4hr",
+                              .filter = "g DECam SDSS c0001 4720.0 1520.0",
                               .obstype = "object", .propid = "2017B-0904",
                               .date_obs = "2017-11-13T06:03:40.123456", .expnum = 694037,
                               .date_ns = 1510553020123456000LL, .exptime = 20.5};

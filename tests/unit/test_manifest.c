@@ -137,9 +137,9 @@ static void extremes_survive(void **state)
     (void)state;
     struct fault why;
     struct buf b = {0};
-    struct manifest back, m = {.format = 1, .software = "s", .name = "x", .source_name = "a b (2).fits",
-                               .source_sha256 = SHA, .source_size = INT64_MAX,
-                               .source_mtime_ns = INT64_MIN};
+    struct manifest back, m = {.format = 1, .software = "s", .name = "x",
+                               .source_name = "a b (2).fits", .source_sha256 = SHA,
+                               .source_size = INT64_MAX, .source_mtime_ns = INT64_MIN};
     m.facts = (struct facts){.expnum = INT64_MAX, .date_ns = INT64_MIN + 1, .exptime = 1.0 / 3.0};
     struct member one = extreme_member();
     assert_true(manifest_add(&m, &one));

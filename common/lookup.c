@@ -1,0 +1,61 @@
+#include "common/lookup.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/fsutil.h"
+
+static bool is_kind(const char *path, mode_t kind)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && (st.st_mode & S_IFMT) == kind;
+}
+
+void lookup_config(const char *base, char *out, size_t size)
+{
+    const char *home = getenv("HOME");
+    out[0] = '\0';
+    if (home && home[0])
+        snprintf(out, size, "%s/.config/skyferry/%s", home, base);
+    if (out[0] && is_kind(out, S_IFREG))
+        return;
+    snprintf(out, size, "/etc/skyferry/%s", base);
+    if (!is_kind(out, S_IFREG))
+        out[0] = '\0';
+}
+
+static bool folder_beside(const char *file, const char *relative, char *out, size_t size)
+{
+    int len = (int)(fs_basename(file) - file);
+    int n = snprintf(out, size, "%.*s%s", len, file, relative);
+    return n > 0 && (size_t)n < size && is_kind(out, S_IFDIR);
+}
+
+static bool profile_folder(const char *config, char *out, size_t size)
+{
+    char program[PATH_MAX];
+    if (config[0] && folder_beside(config, "cameras", out, size))
+        return true;
+    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (len <= 0)
+        return false;
+    program[len] = '\0';
+    return folder_beside(program, "../share/skyferry/cameras", out, size) ||
+           folder_beside(program, "../../etc/cameras", out, size) ||
+           folder_beside(program, "../../../etc/cameras", out, size); /* a unit program's place */
+}
+
+bool lookup_camera(const char *profile, const char *config, struct camera *out,
+                   struct config_report *r)
+{
+    char folder[PATH_MAX] = "";
+    if (strchr(profile, '/') || profile_folder(config, folder, sizeof folder))
+        return camera_load(profile, folder, out, r);
+    config_problem(r, "[camera] profile = %s: there is no folder cameras/ beside the configuration "
+                      "file or near the program; give the profile's path", profile);
+    return false;
+}

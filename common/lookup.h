@@ -1,0 +1,18 @@
+/* Where a program's files lie when nobody says: its configuration, and the camera profiles.
+ * The same rule for both agents, called once at start and again at a reload. */
+#ifndef SKYFERRY_LOOKUP_H
+#define SKYFERRY_LOOKUP_H
+
+#include "common/camera.h"
+
+/* The first of ~/.config/skyferry/BASE and /etc/skyferry/BASE that is a file; "" when
+ * neither is. base: "push.conf". */
+void lookup_config(const char *base, char *out, size_t size);
+
+/* Loads a camera profile: a path when it holds a '/', else PROFILE.conf of the folder
+ * cameras/ beside the configuration file (config may be ""), else of share/skyferry/cameras
+ * or, in a build tree, etc/cameras near the program. Problems go to r; true: none. */
+bool lookup_camera(const char *profile, const char *config, struct camera *out,
+                   struct config_report *r);
+
+#endif
