@@ -1,0 +1,115 @@
+#include "common/fits_private.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* fitsio2.h declares cfitsio's Rice and gzip routines. fits_tile_load.c calls them tile by
+ * tile, on bytes and room that it measured before: cfitsio's own road through a table takes
+ * twice the time, and reads past the end of a damaged tile. */
+#include <fitsio2.h>
+
+bool fits_rice_decode(unsigned char *bytes, size_t len, void *values, size_t n, int size,
+                      int block)
+{
+    switch (size) {
+    case 1:
+        return fits_rdecomp_byte(bytes, (int)len, values, (int)n, block) == 0;
+    case 2:
+        return fits_rdecomp_short(bytes, (int)len, values, (int)n, block) == 0;
+    default:
+        return fits_rdecomp(bytes, (int)len, values, (int)n, block) == 0;
+    }
+}
+
+long fits_rice_encode(void *values, size_t n, int size, int block, unsigned char *out, size_t room)
+{
+    switch (size) {
+    case 1:
+        return fits_rcomp_byte(values, (int)n, out, (int)room, block);
+    case 2:
+        return fits_rcomp_short(values, (int)n, out, (int)room, block);
+    default:
+        return fits_rcomp(values, (int)n, out, (int)room, block);
+    }
+}
+
+bool fits_gzip_decode(const unsigned char *bytes, size_t len, void *out, size_t room, size_t *got)
+{
+    int status = 0;
+    char *in = (char *)(uintptr_t)bytes, *to = out; /* cfitsio only reads `in` */
+    /* Without a realloc function it stops at the room given. */
+    return uncompress2mem_from_mem(in, len, &to, &room, NULL, got, &status) == 0;
+}
+
+long fits_gzip_encode(const void *bytes, size_t len, unsigned char *out, size_t room)
+{
+    int status = 0;
+    size_t made = 0;
+    char *in = (char *)(uintptr_t)bytes, *to = (char *)out;
+    if (compress2mem_from_mem(in, len, &to, &room, NULL, &made, &status) != 0)
+        return -1;
+    return (long)made;
+}
+
+bool fits_hcompress_decode(unsigned char *bytes, bool narrow, int smooth, void *out)
+{
+    int nx, ny, scale, status = 0;
+    if (narrow)
+        fits_hdecompress(bytes, smooth, out, &nx, &ny, &scale, &status);
+    else
+        fits_hdecompress64(bytes, smooth, out, &nx, &ny, &scale, &status);
+    return status == 0;
+}
+
+static void init_cfitsio(void)
+{
+    fits_init_cfitsio();
+}
+
+/* Into a second file in memory, *made, whose pixels begin at *data_at. */
+static int decompress(void *file, size_t file_size, void **made, size_t *made_size,
+                      LONGLONG *data_at)
+{
+    fitsfile *in = NULL, *out = NULL;
+    LONGLONG head, end;
+    int status = 0, ignored = 0;
+    fits_open_memfile(&in, "memory", READONLY, &file, &file_size, 0, NULL, &status);
+    fits_movabs_hdu(in, 2, NULL, &status);
+    fits_create_memfile(&out, made, made_size, *made_size, realloc, &status);
+    fits_img_decompress(in, out, &status);
+    fits_get_hduaddrll(out, &head, data_at, &end, &status);
+    if (out)
+        fits_close_file(out, status ? &ignored : &status);
+    ignored = 0;
+    if (in)
+        fits_close_file(in, &ignored);
+    return status;
+}
+
+enum status fits_run_decompress(struct buf *file, unsigned char *pixels, size_t size,
+                                struct fault *why)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    size_t made_size = size + 4 * FITS_BLOCK;
+    void *made = malloc(made_size);
+    LONGLONG at = 0;
+    enum status st = ST_OK;
+    if (!made)
+        return fault(why, ST_RETRY, "no memory for an image of %zu bytes", size);
+    pthread_once(&once, init_cfitsio);
+    int status = decompress(file->data, file->len, &made, &made_size, &at);
+    if (status) {
+        char text[FLEN_STATUS];
+        /* The code's text only: cfitsio's stack of messages is shared by all threads. */
+        fits_get_errstatus(status, text);
+        st = fault(why, status == MEMORY_ALLOCATION ? ST_RETRY : ST_REJECT,
+                   "the tiles cannot be decompressed: %s (cfitsio error %d)", text, status);
+    } else if (at < 0 || made_size < size || (uint64_t)at > made_size - size) {
+        st = fault(why, ST_REJECT, "the tiles make an image of another size than ZNAXISn say");
+    } else {
+        memcpy(pixels, (char *)made + at, size);
+    }
+    free(made);
+    return st;
+}
