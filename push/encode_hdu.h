@@ -1,0 +1,36 @@
+/* One HDU made into members of the bundle, on a worker thread: read, checksums verified,
+ * decompressed when it is tiled, encoded, digested. The job carries all it needs and
+ * all it made; nothing is shared but the descriptor, which is only pread from. */
+#ifndef SKYFERRY_ENCODE_HDU_H
+#define SKYFERRY_ENCODE_HDU_H
+
+#include "common/bundle.h"
+#include "common/codec.h"
+#include "common/fits.h"
+
+#define ENCODE_MEMBERS 2 /* header and pixels, or header and HDU */
+
+struct encode_hdu {
+    /* given */
+    int fd;
+    struct fits_hdu hdu;  /* index -1: bytes past the last HDU, head..end */
+    int ccd;              /* > 0 for images */
+    char root[MEMBER_NAME], method[16];
+    double qstep;
+    bool reversible;
+    /* made */
+    enum status grade;
+    struct fault why;
+    struct member member[ENCODE_MEMBERS];
+    struct buf bytes[ENCODE_MEMBERS];
+    int count;
+    bool fell_back; /* the method could not carry these pixels: member[].codec could */
+    int64_t cpu_ns;
+};
+
+/* Fills what is made. WAIT: the file is shorter than it was; RETRY: read error, out of
+ * memory; REJECT: wrong checksum, broken tiles (HDU and EXTNAME named). */
+void encode_hdu_run(struct encode_hdu *h);
+void encode_hdu_free(struct encode_hdu *h);
+
+#endif

@@ -1,0 +1,52 @@
+/* What the files of the flow share among themselves. Not for others. */
+#ifndef SKYFERRY_FLOW_INNER_H
+#define SKYFERRY_FLOW_INNER_H
+
+#include "push/flow.h"
+#include "push/transit.h"
+
+#define FLOW_TRANSITS 64 /* more exposures are never under way together */
+
+struct settling;
+
+struct flow {
+    struct flow_options o;
+    struct config config;
+    struct pool *pool;
+    struct ship *ship;
+    struct loop_timer *timer;
+    struct settling *settling; /* files that a worker looks at */
+    int settling_count;
+    int64_t settling_mono;     /* when the first of them began */
+    struct transit *transits[FLOW_TRANSITS];
+    size_t transit_count;
+    int64_t shipments;         /* how many there have been: numbers them */
+    int64_t tidying_id;        /* 0: none */
+    int64_t hold_mono;         /* nothing new before: the journal failed */
+    int64_t last_new_mono;
+    bool intake_open;          /* sightings not yet committed */
+    bool poked, closing, fatal;
+    struct fault trouble;
+};
+
+/* The journal failed: stop (FATAL) or hold on for a while. Returns the grade. */
+enum status flow_trouble(struct flow *f, const struct fault *why);
+/* Writes e. REJECT: another row is of this version; other failures are dealt with. */
+enum status flow_save(struct flow *f, const struct exposure *e);
+/* Applies the row of e->state to how its step ended, in the journal first. */
+enum status flow_move(struct flow *f, struct exposure *e, const struct fault *why);
+/* The file is another version than the one in e: back to where the table says. */
+void flow_restart(struct flow *f, struct exposure *e, const struct fault *why);
+/* The version in e is another row's already: this row has no file any more. */
+void flow_merge(struct flow *f, const struct exposure *e);
+/* Sightings written so far become durable. */
+enum status flow_flush(struct flow *f);
+/* This exposure's file was seen anew: what a settling under way finds out is void. */
+void flow_look_again(struct flow *f, int64_t id);
+
+/* Start what is due and has room (flow_steps.c). */
+void steps_settle(struct flow *f);
+void steps_send(struct flow *f);
+void steps_tidy(struct flow *f);
+
+#endif

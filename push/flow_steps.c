@@ -1,0 +1,322 @@
+/* The steps at work: each starts a job or a transit, and ends in one flow_move. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/crashpoint.h"
+#include "common/log.h"
+#include "push/flow_inner.h"
+#include "push/settle.h"
+
+#define SETTLING_MAX 8                 /* files looked at together */
+#define SETTLE_FIRST_NS (2 * NS_PER_S) /* so long the choice of the next waits for the settling */
+
+/* ---- settle ---- */
+
+struct settling {
+    struct pool_job job; /* first */
+    struct flow *flow;   /* main thread only */
+    struct settling *next;
+    bool again;          /* the file was seen anew meanwhile */
+    bool ran;
+    struct exposure e;
+    struct camera camera;
+    struct settle_rules rules;
+    struct settle_verdict verdict;
+};
+
+static void run_settling(struct pool_job *job)
+{
+    struct settling *s = (struct settling *)job;
+    s->ran = true;
+    settle_examine(&s->e, &s->camera, &s->rules, &s->verdict);
+}
+
+static void settled(struct flow *f, struct exposure *e, const struct settle_verdict *v)
+{
+    bool other = v->stated && !identity_equal(&e->file, &v->file);
+    if (other)
+        exposure_restart(e, &v->file, clock_wall());
+    if (v->grade == ST_OK) {
+        e->facts = v->facts;
+        e->ccds = v->ccds;
+        e->stamp[STAMP_SETTLED] = clock_wall();
+        if (v->warning[0])
+            log_warn(AT(.stage = "settle", .exposure = e->name), "%s", v->warning);
+    }
+    enum status st = flow_move(f, e, &v->why);
+    if (st == ST_REJECT)
+        flow_merge(f, e);
+    else if (st == ST_OK && e->state == EXPOSURE_READY)
+        crash_point("push:settled");
+}
+
+static void done_settling(struct pool_job *job)
+{
+    struct settling *s = (struct settling *)job;
+    struct flow *f = s->flow;
+    struct exposure e;
+    struct fault why;
+    bool found = false;
+    struct settling **at = &f->settling;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    f->settling_count--;
+    /* Seen anew meanwhile: the row says more than the verdict does. */
+    if (s->ran && !s->again && !f->closing) {
+        if (journal_get(f->o.journal, s->e.id, &e, &found, &why) != ST_OK)
+            flow_trouble(f, &why);
+        else if (found && e.state == EXPOSURE_SEEN)
+            settled(f, &e, &s->verdict);
+    }
+    free(s);
+    if (!f->closing)
+        flow_poke(f);
+}
+
+static bool is_settling(const struct flow *f, int64_t id)
+{
+    for (const struct settling *s = f->settling; s; s = s->next)
+        if (s->e.id == id)
+            return true;
+    return false;
+}
+
+static bool start_settling(void *ctx, const struct exposure *e)
+{
+    struct flow *f = ctx;
+    if (f->settling_count >= SETTLING_MAX)
+        return false;
+    if (is_settling(f, e->id))
+        return true;
+    struct settling *s = calloc(1, sizeof *s);
+    if (!s)
+        return false;
+    s->job.run = run_settling;
+    s->job.done = done_settling;
+    s->job.urgency = INT_MAX;
+    s->flow = f;
+    s->e = *e;
+    s->camera = f->config.camera;
+    s->rules = (struct settle_rules){f->config.set.settle_s, f->config.set.give_up_s};
+    s->next = f->settling;
+    f->settling = s;
+    if (f->settling_count++ == 0)
+        f->settling_mono = clock_mono();
+    pool_submit(f->pool, &s->job);
+    return true;
+}
+
+void steps_settle(struct flow *f)
+{
+    struct fault why;
+    if (f->settling_count < SETTLING_MAX &&
+        journal_due(f->o.journal, EXPOSURE_SEEN, f->o.only_request, 2 * SETTLING_MAX,
+                    start_settling, f, &why) != ST_OK)
+        flow_trouble(f, &why);
+}
+
+void flow_look_again(struct flow *f, int64_t id)
+{
+    for (struct settling *s = f->settling; s; s = s->next)
+        if (s->e.id == id)
+            s->again = true;
+}
+
+/* ---- encode and ship ---- */
+
+static struct transit **transit_slot(struct flow *f, int64_t id)
+{
+    for (size_t i = 0; i < f->transit_count; i++)
+        if (transit_exposure(f->transits[i]) == id)
+            return &f->transits[i];
+    return NULL;
+}
+
+static void forget_transit(struct flow *f, int64_t id)
+{
+    struct transit **slot = transit_slot(f, id);
+    if (slot)
+        *slot = f->transits[--f->transit_count];
+}
+
+static enum status on_save(void *ctx, const struct exposure *e)
+{
+    struct flow *f = ctx;
+    enum status st = flow_save(f, e);
+    if (st == ST_OK)
+        return ST_OK;
+    struct transit **slot = transit_slot(f, e->id), *t = slot ? *slot : NULL;
+    forget_transit(f, e->id);
+    transit_drop(&t);
+    return st;
+}
+
+static void on_ended(void *ctx, struct transit *t, const struct exposure *ended,
+                     const struct fault *why, bool changed)
+{
+    struct flow *f = ctx;
+    struct exposure e = *ended;
+    char bundle[4200];
+    forget_transit(f, transit_exposure(t));
+    if (changed) {
+        flow_restart(f, &e, why);
+        return;
+    }
+    if (flow_move(f, &e, why) != ST_OK)
+        return;
+    if (e.state == EXPOSURE_STORED)
+        crash_point("push:stored");
+    if (e.state == EXPOSURE_PARKED) {
+        spool_bundle(f->o.spool, &e, bundle);
+        unlink(bundle);
+    }
+}
+
+/* ready -> sending, on paper. False: not now. */
+static bool take_up(struct flow *f, struct exposure *e)
+{
+    struct codec_options codec;
+    struct fault why = {.grade = ST_OK};
+    settings_codec(&f->config.set, &codec);
+    spool_room(f->o.spool, f->config.set.quota_gib, e->file.size, &why);
+    if (why.grade == ST_OK) {
+        encode_id(e, &f->config.camera, &codec, e->bundle_id);
+        e->stamp[STAMP_ENCODE] = clock_wall();
+    }
+    return flow_move(f, e, &why) == ST_OK && e->state == EXPOSURE_SENDING;
+}
+
+/* A begun exposure goes on under its id only while the codec is the same. */
+static void refresh_id(struct flow *f, struct exposure *e, const struct codec_options *codec)
+{
+    char id[DIGEST_HEX];
+    if (e->bundle_sha256[0])
+        return;
+    encode_id(e, &f->config.camera, codec, id);
+    if (strcmp(id, e->bundle_id) == 0)
+        return;
+    char old[4200];
+    spool_bundle(f->o.spool, e, old);
+    unlink(old);
+    memcpy(e->bundle_id, id, sizeof id);
+}
+
+static void begin(struct flow *f, const struct order_item *item)
+{
+    struct exposure e;
+    struct transit *t = NULL;
+    struct codec_options codec;
+    struct fault why;
+    bool found = false;
+    if (journal_get(f->o.journal, item->id, &e, &found, &why) != ST_OK) {
+        flow_trouble(f, &why);
+        return;
+    }
+    if (!found || (e.state == EXPOSURE_READY && !take_up(f, &e)) || e.state != EXPOSURE_SENDING)
+        return;
+    settings_codec(&f->config.set, &codec);
+    refresh_id(f, &e, &codec);
+    struct transit_order o = {
+        .e = &e, .camera = &f->config.camera, .codec = &codec, .spool = f->o.spool,
+        .pool = f->pool, .ship = f->ship,
+        .urgency = order_urgency(&f->config.policy, item), .number = ++f->shipments,
+        .resume = item->begun || e.bundle_sha256[0], .ctx = f, .save = on_save, .ended = on_ended};
+    if (transit_start(&o, &t, &why) == ST_OK)
+        f->transits[f->transit_count++] = t;
+    else
+        flow_move(f, &e, &why);
+}
+
+static size_t drop_under_way(struct flow *f, struct order_item *items, size_t count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!transit_slot(f, items[i].id))
+            items[kept++] = items[i];
+    return kept;
+}
+
+void steps_send(struct flow *f)
+{
+    struct order_item *items = NULL;
+    size_t count = 0;
+    struct fault why;
+    int64_t now = clock_mono();
+    bool settling_first = f->settling_count > 0 && now - f->settling_mono < SETTLE_FIRST_NS;
+    if (settling_first || f->transit_count >= FLOW_TRANSITS)
+        return;
+    if (journal_candidates(f->o.journal, f->o.only_request, &items, &count, &why) != ST_OK) {
+        flow_trouble(f, &why);
+        return;
+    }
+    count = drop_under_way(f, items, count);
+    size_t n = order_pick(&f->config.policy, items, count, f->transit_count);
+    for (size_t i = 0; i < n && f->transit_count < FLOW_TRANSITS; i++)
+        begin(f, &items[i]);
+    free(items);
+}
+
+/* ---- tidy ---- */
+
+struct tidying {
+    struct pool_job job; /* first */
+    struct flow *flow;
+    bool ran;
+    struct exposure e;
+    char bundle[4200];
+    struct fault why;
+};
+
+static void run_tidying(struct pool_job *job)
+{
+    struct tidying *t = (struct tidying *)job;
+    t->ran = true;
+    if (unlink(t->bundle) != 0 && access(t->bundle, F_OK) == 0)
+        fault_errno(&t->why, ST_RETRY, "cannot remove %s", t->bundle);
+}
+
+static void done_tidying(struct pool_job *job)
+{
+    struct tidying *t = (struct tidying *)job;
+    struct flow *f = t->flow;
+    f->tidying_id = 0;
+    if (t->ran && !f->closing) {
+        crash_point("push:tidied");
+        if (t->why.grade == ST_OK)
+            t->e.stamp[STAMP_DONE] = clock_wall();
+        flow_move(f, &t->e, &t->why);
+    }
+    free(t);
+}
+
+/* One at a time: each is a moment's work, and the next follows at once. */
+static bool start_tidying(void *ctx, const struct exposure *e)
+{
+    struct flow *f = ctx;
+    struct tidying *t = calloc(1, sizeof *t);
+    if (!t)
+        return false;
+    t->job.run = run_tidying;
+    t->job.done = done_tidying;
+    t->job.urgency = INT_MAX;
+    t->flow = f;
+    t->e = *e;
+    t->why.grade = ST_OK;
+    spool_bundle(f->o.spool, e, t->bundle);
+    f->tidying_id = e->id;
+    pool_submit(f->pool, &t->job);
+    return false;
+}
+
+void steps_tidy(struct flow *f)
+{
+    struct fault why;
+    if (f->tidying_id == 0 && journal_due(f->o.journal, EXPOSURE_STORED, f->o.only_request, 1,
+                                          start_tidying, f, &why) != ST_OK)
+        flow_trouble(f, &why);
+}

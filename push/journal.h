@@ -1,0 +1,93 @@
+/* The journal: every exposure that push knows, and how far it has come (SQLite, in the
+ * spool directory). What it says after a crash is what holds: a step is written here
+ * before anything relies on it. The agent's main thread writes the rows; commands
+ * (send, sweep, retry, status) open the same file beside it and only add rows, ask for
+ * them, or put them back to the start. One handle a thread. */
+#ifndef SKYFERRY_JOURNAL_H
+#define SKYFERRY_JOURNAL_H
+
+#include "common/db.h"
+#include "push/exposure.h"
+#include "push/order.h"
+
+struct journal;
+
+#define JOURNAL_NAME "journal.db"
+
+/* Opens SPOOL/journal.db, making it unless read_only. */
+enum status journal_open(const char *spool, bool read_only, struct journal **out,
+                         struct fault *why);
+void journal_close(struct journal **j);
+
+/* Everything written between the two becomes durable together, at the end. */
+enum status journal_begin(struct journal *j, struct fault *why);
+enum status journal_commit(struct journal *j, struct fault *why);
+
+/* ---- one row; *found says whether there is one ---- */
+
+enum status journal_get(struct journal *j, int64_t id, struct exposure *out, bool *found,
+                        struct fault *why);
+/* The newest row of a path. */
+enum status journal_by_path(struct journal *j, const char *path, struct exposure *out,
+                            bool *found, struct fault *why);
+/* The row of exactly this version of a path. */
+enum status journal_by_version(struct journal *j, const char *path, const struct identity *file,
+                               struct exposure *out, bool *found, struct fault *why);
+
+/* Adds a row and sets e->id. REJECT when this version of this path has one already. */
+enum status journal_add(struct journal *j, struct exposure *e, struct fault *why);
+/* Writes all of e but path, name, origin and request, which belong to the askers.
+ * REJECT when e->file is now a version that another row has. */
+enum status journal_save(struct journal *j, const struct exposure *e, struct fault *why);
+enum status journal_remove(struct journal *j, int64_t id, struct fault *why);
+/* This row is asked for by a command. */
+enum status journal_ask(struct journal *j, int64_t id, enum exposure_origin origin,
+                        int64_t request, struct fault *why);
+
+/* ---- many rows ---- */
+
+typedef bool journal_fn(void *ctx, const struct exposure *e);
+
+/* Up to `limit` rows in this state that are due, newest file first. request 0: all. A row
+ * that is due absurdly late (the clock was set back) counts as due. */
+enum status journal_due(struct journal *j, enum exposure_state state, int64_t request, int limit,
+                        journal_fn *fn, void *ctx, struct fault *why);
+/* The values by which the next is chosen, of all due rows that are ready or sending. The
+ * array is malloc'ed. */
+enum status journal_candidates(struct journal *j, int64_t request, struct order_item **items,
+                               size_t *count, struct fault *why);
+/* The earliest due_ns that is still to come, of a row that is neither done nor parked;
+ * INT64_MAX: none. */
+enum status journal_next_due(struct journal *j, int64_t request, int64_t *due_ns,
+                             struct fault *why);
+/* Nothing waits any longer: for the start of the agent. */
+enum status journal_all_due(struct journal *j, struct fault *why);
+/* Newest first, the first `limit` (0: all), of one state (-1: of all), of one request (0: of all). */
+enum status journal_list(struct journal *j, int state, int64_t request, int limit, journal_fn *fn,
+                         void *ctx, struct fault *why);
+/* How many rows, and bytes of their files, are in each state. request 0: all. */
+struct journal_counts {
+    int64_t rows[EXPOSURE_STATES], bytes[EXPOSURE_STATES];
+};
+enum status journal_count(struct journal *j, int64_t request, struct journal_counts *out,
+                          struct fault *why);
+/* Parked rows of this name ("" : all) go back to the start; *count says how many. */
+enum status journal_unpark(struct journal *j, const char *name, int64_t *count,
+                           struct fault *why);
+
+/* ---- beside the rows ---- */
+
+/* The SHA-256 of this version of a file, from a row or from an earlier journal_digest_put;
+ * sha256[0] is '\0' when it is not known. */
+enum status journal_digest(struct journal *j, const char *path, const struct identity *file,
+                           char sha256[DIGEST_HEX], struct fault *why);
+enum status journal_digest_put(struct journal *j, const char *path, const struct identity *file,
+                               const char *sha256, struct fault *why);
+
+/* Small facts about the running agent that status and send want to know ("mode", "lanes_up",
+ * ...). A missing note reads as "". */
+enum status journal_note(struct journal *j, const char *key, const char *value,
+                         struct fault *why);
+void journal_noted(struct journal *j, const char *key, char *out, size_t size);
+
+#endif

@@ -1,0 +1,418 @@
+#include "push/lane.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "push/lane_ssh.h"
+#include "push/lane_talk.h"
+#include "push/lane_words.h"
+
+#define WRITES_A_TURN 64            /* of 32 KiB each, then the far end is listened to */
+#define READ_SIZE ((size_t)64 * 1024)
+#define GOODBYE_NS (700 * NS_PER_MS)
+#define LAST_STATE_NS NS_PER_S      /* to learn how the far end's command ended */
+#define PING_MAX_NS (300 * NS_PER_S) /* receive ends a lane that is silent for 15 minutes */
+#define SILENCE_DEFAULT_S 30
+#define CONNECT_DEFAULT_S 20
+
+struct queued {
+    struct queued *next;
+    struct lane_job job;
+};
+
+struct lane {
+    struct lane_options o;
+    int stop_fd, post_fd;
+    pthread_t thread;
+    atomic_llong in_flight;
+    pthread_mutex_t lock; /* of the four below */
+    struct queued *first, *last;
+    bool down;
+    bool starved; /* a job was lost for lack of memory */
+    /* The thread's own. */
+    struct talk *talk;
+    struct ssh *ssh;
+    unsigned char *input;
+    int64_t due_since; /* clock_mono; 0: nothing is due */
+    int64_t give_up;   /* for WELCOME */
+};
+
+static void wake(int fd)
+{
+    uint64_t one = 1;
+    (void)!write(fd, &one, sizeof one);
+}
+
+static struct queued *next_job(struct lane *l)
+{
+    pthread_mutex_lock(&l->lock);
+    struct queued *q = l->first;
+    if (q) {
+        l->first = q->next;
+        if (!l->first)
+            l->last = NULL;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return q;
+}
+
+static void drop_jobs(struct lane *l)
+{
+    struct queued *q;
+    pthread_mutex_lock(&l->lock);
+    l->down = true;
+    pthread_mutex_unlock(&l->lock);
+    while ((q = next_job(l))) {
+        free(q->job.text);
+        free(q);
+    }
+    atomic_store(&l->in_flight, 0);
+}
+
+void lane_post(struct lane *l, const struct lane_job *job)
+{
+    struct queued *q = malloc(sizeof *q);
+    pthread_mutex_lock(&l->lock);
+    bool taken = q && !l->down;
+    if (taken) {
+        *q = (struct queued){NULL, *job};
+        if (l->last)
+            l->last->next = q;
+        else
+            l->first = q;
+        l->last = q;
+        if (job->verb == LANE_CHUNK)
+            atomic_fetch_add(&l->in_flight, job->length);
+    }
+    /* A job must not be lost in silence: the whole lane goes instead. */
+    l->starved = l->starved || !q;
+    pthread_mutex_unlock(&l->lock);
+    wake(q ? l->post_fd : l->stop_fd);
+    if (taken)
+        return;
+    free(q);
+    free(job->text);
+}
+
+static bool is_starved(struct lane *l)
+{
+    pthread_mutex_lock(&l->lock);
+    bool starved = l->starved;
+    pthread_mutex_unlock(&l->lock);
+    return starved;
+}
+
+int64_t lane_in_flight(const struct lane *l)
+{
+    return atomic_load(&l->in_flight);
+}
+
+/* Writes what there is to write. *blocked: the connection takes no more now; *more: stopped
+ * only to listen for a while. */
+static enum status write_turn(struct lane *l, bool *blocked, bool *more, struct fault *why)
+{
+    *blocked = *more = false;
+    for (int i = 0; i < WRITES_A_TURN; i++) {
+        const unsigned char *bytes;
+        size_t done, len = talk_output(l->talk, &bytes);
+        if (len == 0) {
+            struct queued *q = talk_up(l->talk) ? next_job(l) : NULL;
+            if (!q)
+                return ST_OK;
+            talk_job(l->talk, &q->job);
+            free(q);
+            continue;
+        }
+        enum status st = ssh_write(l->ssh, bytes, len, &done, why);
+        *blocked = st == ST_WAIT;
+        if (*blocked)
+            return ST_OK;
+        if (st != ST_OK)
+            return st;
+        talk_sent(l->talk, done);
+    }
+    *more = true;
+    return ST_OK;
+}
+
+/* The far end's command has ended though nobody said BYE. */
+static enum status ended(struct lane *l, struct fault *why)
+{
+    struct ssh_end how;
+    char heard[128], state[64] = "connection closed", said[256];
+    ssh_how_ended(l->ssh, clock_mono() + LAST_STATE_NS, &how);
+    if (how.signal[0])
+        snprintf(state, sizeof state, "killed by SIG%s", how.signal);
+    else if (how.known)
+        snprintf(state, sizeof state, "exit status %d", how.status);
+    snprintf(said, sizeof said, how.words[0] ? "%s: \"%s\"" : "%s", state, how.words);
+    if (talk_up(l->talk))
+        return fault(why, ST_RETRY, "skyferry-pull on %.100s ended (%s)", l->o.host, said);
+    if (talk_heard(l->talk, heard))
+        return words_stranger(heard, said, why);
+    /* 1 and death by signal may pass; a usage or configuration error, a command that is not
+     * there or one that says nothing at all will not. */
+    bool human = how.known && !how.signal[0] && how.status != EXIT_FAILED;
+    return fault(why, human ? ST_REJECT : ST_RETRY, "skyferry-pull did not start (%s)%s", said,
+                 human ? "; check the command=\"...\" of our key in ~/.ssh/authorized_keys there"
+                       : "");
+}
+
+static enum status read_turn(struct lane *l, struct fault *why)
+{
+    for (;;) {
+        size_t got;
+        enum status st = ssh_read(l->ssh, l->input, READ_SIZE, &got, why);
+        if (st == ST_WAIT)
+            return ST_OK;
+        if (st == ST_OK && got == 0)
+            st = ended(l, why);
+        else if (st == ST_OK)
+            st = talk_input(l->talk, l->input, got, why);
+        atomic_fetch_sub(&l->in_flight, talk_settled(l->talk));
+        if (st != ST_OK && !talk_up(l->talk))
+            fault_within(why, "%.100s port %d: ", l->o.host, l->o.port);
+        if (st != ST_OK)
+            return st;
+    }
+}
+
+/* When the lane must do something even if no byte comes: give up, or ping. Does it when the
+ * time has come. */
+static enum status watch_silence(struct lane *l, int64_t *until, struct fault *why)
+{
+    int64_t now = clock_mono(), heard = ssh_heard(l->ssh);
+    int64_t silence = l->o.silence_s * NS_PER_S;
+    int64_t ping = silence / 2 < PING_MAX_NS ? silence / 2 : PING_MAX_NS;
+    if (talk_due(l->talk) == 0)
+        l->due_since = 0;
+    else if (l->due_since == 0)
+        l->due_since = now;
+    if (!talk_up(l->talk)) {
+        *until = l->give_up;
+        if (now >= *until)
+            return fault(why, ST_RETRY, "%.100s: skyferry-pull has not answered in time",
+                         l->o.host);
+    } else if (l->due_since != 0) {
+        *until = (heard > l->due_since ? heard : l->due_since) + silence;
+        if (now >= *until)
+            return fault(why, ST_RETRY, "%.100s has not answered for %d s: the line is dead",
+                         l->o.host, l->o.silence_s);
+    } else {
+        *until = heard + ping;
+        if (now >= *until) {
+            talk_ping(l->talk);
+            l->due_since = now;
+            *until = now;
+        }
+    }
+    return ST_OK;
+}
+
+/* Waits for the socket, a job or the order to stop: WAIT then. */
+static enum status rest(struct lane *l, int64_t until)
+{
+    struct pollfd fds[3] = {{.fd = l->stop_fd, .events = POLLIN},
+                            {.fd = l->post_fd, .events = POLLIN}};
+    uint64_t count;
+    int64_t left = until - clock_mono();
+    ssh_poll(l->ssh, &fds[2]);
+    int n = poll(fds, 3, left <= 0 ? 0 : (int)(left / NS_PER_MS) + 1);
+    if (n > 0 && fds[0].revents)
+        return ST_WAIT;
+    if (n > 0 && fds[1].revents)
+        (void)!read(l->post_fd, &count, sizeof count);
+    return ST_OK;
+}
+
+static enum status run(struct lane *l, struct fault *why)
+{
+    for (;;) {
+        const unsigned char *bytes;
+        bool blocked, more;
+        int64_t until;
+        enum status st = write_turn(l, &blocked, &more, why);
+        if (st == ST_OK)
+            st = read_turn(l, why);
+        if (st == ST_OK)
+            st = watch_silence(l, &until, why);
+        if (!blocked && talk_output(l->talk, &bytes) > 0)
+            more = true;
+        if (st == ST_OK)
+            st = rest(l, more ? 0 : until);
+        if (st != ST_OK)
+            return st;
+    }
+}
+
+/* BYE, if it can be said in time: what is being sent has to go out before it. */
+static void say_goodbye(struct lane *l)
+{
+    struct fault why;
+    const unsigned char *bytes;
+    int64_t until = clock_mono() + GOODBYE_NS;
+    bool said_all = false;
+    if (!talk_up(l->talk))
+        return;
+    talk_bye(l->talk);
+    while (clock_mono() < until) {
+        struct pollfd p;
+        size_t done, got, len = talk_output(l->talk, &bytes);
+        enum status st = ST_WAIT;
+        if (len > 0 && (st = ssh_write(l->ssh, bytes, len, &done, &why)) == ST_OK)
+            talk_sent(l->talk, done);
+        if (len == 0 && !said_all) {
+            ssh_send_eof(l->ssh);
+            said_all = true;
+        }
+        if (st == ST_RETRY)
+            return;
+        while ((st = ssh_read(l->ssh, l->input, READ_SIZE, &got, &why)) == ST_OK && got > 0)
+            ;
+        if (st == ST_OK || st == ST_RETRY)
+            return;
+        ssh_poll(l->ssh, &p);
+        int64_t left = until - clock_mono();
+        if (talk_output(l->talk, &bytes) == 0 || (p.events & POLLOUT))
+            poll(&p, 1, left > 0 ? (int)(left / NS_PER_MS) + 1 : 0);
+    }
+}
+
+static void *lane_main(void *arg)
+{
+    struct lane *l = arg;
+    struct fault why;
+    l->give_up = clock_mono() + l->o.connect_timeout_s * NS_PER_S;
+    enum status st = ssh_open(&l->o, l->give_up, l->stop_fd, &l->ssh, &why);
+    if (st == ST_OK)
+        st = run(l, &why);
+    if (st == ST_WAIT && is_starved(l))
+        st = fault(&why, ST_RETRY, "out of memory");
+    drop_jobs(l);
+    if (st != ST_WAIT)
+        talk_post_down(l->talk, &why);
+    else if (l->ssh)
+        say_goodbye(l);
+    ssh_close(&l->ssh);
+    return NULL;
+}
+
+static void lane_free(struct lane *l)
+{
+    talk_free(&l->talk);
+    free(l->input);
+    if (l->stop_fd >= 0)
+        close(l->stop_fd);
+    if (l->post_fd >= 0)
+        close(l->post_fd);
+    pthread_mutex_destroy(&l->lock);
+    free(l);
+}
+
+enum status lane_start(const struct lane_options *o, int number, struct mailbox *events,
+                       struct lane **out, struct fault *why)
+{
+    struct lane *l = calloc(1, sizeof *l);
+    *out = NULL;
+    if (!l)
+        return fault(why, ST_RETRY, "out of memory");
+    l->o = *o;
+    if (l->o.silence_s <= 0)
+        l->o.silence_s = SILENCE_DEFAULT_S;
+    if (l->o.connect_timeout_s <= 0)
+        l->o.connect_timeout_s = CONNECT_DEFAULT_S;
+    pthread_mutex_init(&l->lock, NULL);
+    l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    l->post_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    l->talk = talk_new(number, events, o->agent);
+    l->input = malloc(READ_SIZE);
+    if (l->stop_fd < 0 || l->post_fd < 0 || !l->talk || !l->input ||
+        pthread_create(&l->thread, NULL, lane_main, l) != 0) {
+        lane_free(l);
+        return fault(why, ST_RETRY, "a lane cannot start: out of memory, threads or files");
+    }
+    *out = l;
+    return ST_OK;
+}
+
+void lane_stop(struct lane **l)
+{
+    if (!*l)
+        return;
+    wake((*l)->stop_fd);
+    pthread_join((*l)->thread, NULL);
+    lane_free(*l);
+    *l = NULL;
+}
+
+/* What lane_ask is after. */
+struct question {
+    const char *have_json;
+    struct wire_hello *hello;
+    struct buf *held_json;
+};
+
+static enum status ask_held(struct lane *l, const struct question *q, struct fault *why)
+{
+    struct lane_job job = {.verb = LANE_HAVE, .fd = -1, .text = strdup(q->have_json)};
+    if (!job.text)
+        return fault(why, ST_RETRY, "out of memory");
+    lane_post(l, &job);
+    return ST_WAIT;
+}
+
+/* Takes one event; WAIT while the answer is still to come. */
+static enum status heard(struct lane *l, const struct lane_event *e, const struct question *q,
+                         struct fault *why)
+{
+    switch ((enum lane_event_kind)e->mail.kind) {
+    case LANE_UP:
+        *q->hello = e->hello;
+        return q->have_json ? ask_held(l, q, why) : ST_OK;
+    case LANE_HELD:
+        if (!buf_append(q->held_json, e->text, strlen(e->text)))
+            return fault(why, ST_RETRY, "out of memory");
+        return ST_OK;
+    case LANE_REFUSED:
+    case LANE_DOWN:
+        *why = e->why;
+        if (why->grade == ST_WAIT)
+            why->grade = ST_RETRY;
+        return why->grade;
+    default:
+        return ST_WAIT;
+    }
+}
+
+enum status lane_ask(const struct lane_options *o, const char *have_json, struct wire_hello *hello,
+                     struct buf *held_json, struct fault *why)
+{
+    struct question q = {have_json, hello, held_json};
+    struct lane *l = NULL;
+    struct mailbox *box = mailbox_new();
+    if (!box)
+        return fault(why, ST_RETRY, "out of memory");
+    enum status st = lane_start(o, 0, box, &l, why);
+    if (st == ST_OK)
+        st = ST_WAIT;
+    while (st == ST_WAIT) {
+        struct pollfd p = {.fd = mailbox_fd(box), .events = POLLIN};
+        poll(&p, 1, -1);
+        struct lane_event *e = (struct lane_event *)mailbox_take(box);
+        if (e)
+            st = heard(l, e, &q, why);
+        lane_event_free(e);
+    }
+    lane_stop(&l);
+    for (struct mail *m; (m = mailbox_take(box));)
+        lane_event_free((struct lane_event *)m);
+    mailbox_free(&box);
+    return st;
+}

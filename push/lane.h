@@ -1,0 +1,82 @@
+/* A lane: one SSH connection with one channel to `skyferry-pull receive`, driven by a
+ * thread of its own (one libssh2 session a thread). The main thread posts jobs, the lane
+ * posts events into one mailbox. Whatever was posted and not answered when a LANE_DOWN
+ * comes is the main thread's to give to another lane: a lane keeps no promise over its
+ * connection's end. libssh2 is included by lane_ssh.c only. */
+#ifndef SKYFERRY_LANE_H
+#define SKYFERRY_LANE_H
+
+#include "common/mailbox.h"
+#include "common/wire.h"
+
+struct lane_options {
+    char host[256], user[64];
+    char identity[4096];    /* private key file; Ed25519 */
+    char known_hosts[4096]; /* our own file: the far end's key is pinned here */
+    int port;
+    int connect_timeout_s;  /* for connect, handshake and WELCOME */
+    int silence_s;          /* no byte from the far end while answers are due: the line is dead */
+    char agent[128];        /* who we are, for HELLO */
+};
+
+enum lane_verb { LANE_OPEN, LANE_CHUNK, LANE_COMMIT, LANE_ABORT, LANE_HAVE, LANE_CLOSE };
+
+/* One thing to send. Posted by value (copied); `fd` stays the caller's and must stay open
+ * until the answer or LANE_DOWN. `bundle` is the caller's number for a bundle; the lane
+ * gives it a stream of its own and must have seen LANE_OPEN for it on this connection. */
+struct lane_job {
+    enum lane_verb verb;
+    int64_t bundle;
+    struct wire_open open;      /* LANE_OPEN */
+    struct wire_commit commit;  /* LANE_COMMIT */
+    int fd;                     /* LANE_CHUNK: bytes offset..offset+length of this file */
+    int64_t offset;
+    uint32_t length;
+    char *text;                 /* LANE_HAVE: JSON body, malloc'ed, handed over */
+};
+
+enum lane_event_kind {
+    LANE_UP,       /* connected, WELCOME received: hello is set */
+    LANE_OPENED,   /* extents are set (malloc'ed with the event's own memory owner: free_event) */
+    LANE_GOT,      /* offset, length acknowledged */
+    LANE_RECEIPT,  /* receipt is set: COMMIT answered, or the bundle was held at OPEN */
+    LANE_HELD,     /* text: the far end's HELD body */
+    LANE_REFUSED,  /* why: this bundle (or request) was refused with its grade */
+    LANE_DOWN      /* the connection is gone or never came up; why says it. ST_RETRY: try again
+                      later; ST_REJECT: trying again is useless until a human acts (host key
+                      unknown or changed, login refused, other protocol version); last event */
+};
+
+struct lane_event {
+    struct mail mail; /* first: kind is an enum lane_event_kind */
+    int lane;         /* number given at start */
+    int64_t bundle;
+    int64_t offset, length;
+    struct extent *have;
+    size_t have_count;
+    struct receipt receipt;
+    struct wire_hello hello;
+    char *text;
+    struct fault why;
+    int64_t sent_bytes;    /* on the wire since LANE_UP, payload only */
+};
+void lane_event_free(struct lane_event *e);
+
+struct lane;
+
+/* Starts the thread, which connects at once. */
+enum status lane_start(const struct lane_options *o, int number, struct mailbox *events,
+                       struct lane **out, struct fault *why);
+/* Never blocks. After the lane is down the job is dropped. */
+void lane_post(struct lane *l, const struct lane_job *job);
+/* Bytes of chunks posted and not yet acknowledged (any thread). */
+int64_t lane_in_flight(const struct lane *l);
+/* Ends the thread (sends BYE when up; within a second even on a dead line), frees it. No event after it returns. */
+void lane_stop(struct lane **l);
+
+/* For sweep and check: connects, says HELLO, sends one HAVE body (NULL: none), fetches the
+ * answer, closes. RETRY when the far end is unreachable, REJECT as for LANE_DOWN. */
+enum status lane_ask(const struct lane_options *o, const char *have_json, struct wire_hello *hello,
+                     struct buf *held_json, struct fault *why);
+
+#endif

@@ -1,0 +1,444 @@
+#include "push/lane_ssh.h"
+
+#include <errno.h>
+#include <libssh2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fsutil.h"
+#include "common/log.h"
+#include "push/lane_net.h"
+#include "push/lane_words.h"
+
+#define COMMAND "skyferry-pull receive"
+#define FILE_MAX (1u << 20)
+#define FREE_TRIES 100
+
+struct ssh {
+    struct lane_options o;
+    int64_t deadline; /* of the opening */
+    int stop_fd, fd;
+    LIBSSH2_SESSION *session;
+    LIBSSH2_KNOWNHOSTS *hosts;
+    LIBSSH2_CHANNEL *channel;
+    bool want_in, want_out;  /* what the last call of libssh2 stopped at */
+    bool writing, reading;   /* that call must be made again before any other */
+    bool hung_up;            /* the far end has closed the connection */
+    bool dead;               /* we have: libssh2 must not touch the socket any more */
+    int64_t heard, written;
+    int64_t credit;          /* bytes that the far end has ever allowed us to send */
+    struct tail words;       /* the end of the command's standard error */
+};
+
+/* libssh2 does not say reliably what it waits for (after a part of a packet it says nothing),
+ * so its socket calls pass through here and are noted. */
+static ssize_t on_recv(libssh2_socket_t fd, void *buffer, size_t length, int flags, void **abstract)
+{
+    struct ssh *s = *abstract;
+    if (s->dead)
+        return -ECONNRESET;
+    ssize_t n = recv(fd, buffer, length, flags);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        s->hung_up = true;
+    if (n == 0)
+        s->hung_up = true;
+    s->want_in = n < 0 && (errno == EAGAIN || errno == EINTR);
+    return n < 0 ? (errno == EINTR ? -EAGAIN : -errno) : n;
+}
+
+static ssize_t on_send(libssh2_socket_t fd, const void *buffer, size_t length, int flags,
+                       void **abstract)
+{
+    struct ssh *s = *abstract;
+    if (s->dead)
+        return -EPIPE;
+    ssize_t n = send(fd, buffer, length, flags | MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        s->hung_up = true;
+    s->want_out = n < 0 ? errno == EAGAIN || errno == EINTR : (size_t)n < length;
+    return n < 0 ? (errno == EINTR ? -EAGAIN : -errno) : n;
+}
+
+static void fresh_call(struct ssh *s)
+{
+    s->want_in = s->want_out = false;
+}
+
+void ssh_poll(const struct ssh *s, struct pollfd *out)
+{
+    out->fd = s->fd;
+    out->revents = 0;
+    out->events = s->want_out ? POLLOUT : POLLIN;
+    /* With nothing half done, input is always welcome. */
+    if (!s->writing && !s->reading)
+        out->events |= POLLIN;
+}
+
+static enum status wait_more(struct ssh *s, struct fault *why)
+{
+    struct pollfd p;
+    s->writing = true;
+    ssh_poll(s, &p);
+    s->writing = false;
+    enum status st = net_await(p.fd, p.events, s->deadline, s->stop_fd);
+    if (st == ST_RETRY)
+        fault(why, st, "no SSH answer in time");
+    return st;
+}
+
+/* Calls until libssh2 is done with it; `st` is OK then, and `rc` what it answered. */
+#define AWAIT(s, rc, st, why, call)                                                       \
+    do {                                                                                  \
+        fresh_call(s);                                                                    \
+        rc = (call);                                                                      \
+        st = rc == LIBSSH2_ERROR_EAGAIN ? wait_more(s, why) : ST_OK;                      \
+    } while (rc == LIBSSH2_ERROR_EAGAIN && st == ST_OK)
+
+static const char *last_words(const struct ssh *s)
+{
+    char *text = NULL;
+    libssh2_session_last_error(s->session, &text, NULL, 0);
+    return text && text[0] ? text : "no reason given";
+}
+
+static const struct key_type {
+    int hostkey, known;
+    const char *name;
+} key_types[] = {
+    {LIBSSH2_HOSTKEY_TYPE_ED25519, LIBSSH2_KNOWNHOST_KEY_ED25519, "ssh-ed25519"},
+    {LIBSSH2_HOSTKEY_TYPE_ECDSA_256, LIBSSH2_KNOWNHOST_KEY_ECDSA_256, "ecdsa-sha2-nistp256"},
+    {LIBSSH2_HOSTKEY_TYPE_ECDSA_384, LIBSSH2_KNOWNHOST_KEY_ECDSA_384, "ecdsa-sha2-nistp384"},
+    {LIBSSH2_HOSTKEY_TYPE_ECDSA_521, LIBSSH2_KNOWNHOST_KEY_ECDSA_521, "ecdsa-sha2-nistp521"},
+    {LIBSSH2_HOSTKEY_TYPE_RSA, LIBSSH2_KNOWNHOST_KEY_SSHRSA, "ssh-rsa"},
+};
+#define KEY_TYPES (sizeof key_types / sizeof key_types[0])
+
+/* A missing file pins nothing: the key is then unknown, and the message shows it. */
+static enum status read_known_hosts(struct ssh *s, struct fault *why)
+{
+    struct buf text = {0};
+    int number = 0;
+    if (fs_read_file(s->o.known_hosts, FILE_MAX, &text, why) != ST_OK) {
+        if (errno == ENOENT)
+            return ST_OK;
+        why->grade = ST_REJECT;
+        return fault_within(why, "the file of known host keys: ");
+    }
+    /* libssh2 takes the last character of every line for its newline. */
+    if (!buf_append(&text, "\n", 1)) {
+        buf_free(&text);
+        return fault(why, ST_RETRY, "out of memory");
+    }
+    const char *p = (const char *)text.data, *end = p + text.len;
+    while (p < end) {
+        size_t len = (size_t)((const char *)memchr(p, '\n', (size_t)(end - p)) - p) + 1;
+        number++;
+        if (p[0] == '@' || libssh2_knownhost_readline(s->hosts, p, len,
+                                                      LIBSSH2_KNOWNHOST_FILE_OPENSSH) != 0)
+            log_warn(AT(.stage = "lane"), "%s: line %d is not understood and left out",
+                     s->o.known_hosts, number);
+        p += len;
+    }
+    buf_free(&text);
+    return ST_OK;
+}
+
+static bool is_pinned(struct ssh *s, const char *key, size_t len, int mask)
+{
+    return libssh2_knownhost_checkp(s->hosts, s->o.host, s->o.port, key, len,
+                                    LIBSSH2_KNOWNHOST_TYPE_PLAIN | mask, NULL) ==
+           LIBSSH2_KNOWNHOST_CHECK_MATCH;
+}
+
+/* Which types of key the file holds for this host, as bits of key_types. */
+static unsigned pinned_types(struct ssh *s)
+{
+    struct libssh2_knownhost *node = NULL;
+    unsigned found = 0;
+    while (libssh2_knownhost_get(s->hosts, &node, node) == 0)
+        for (size_t i = 0; i < KEY_TYPES; i++)
+            if ((node->typemask & LIBSSH2_KNOWNHOST_KEY_MASK) == key_types[i].known &&
+                is_pinned(s, node->key, strlen(node->key),
+                          LIBSSH2_KNOWNHOST_KEYENC_BASE64 | key_types[i].known))
+                found |= 1u << i;
+    return found;
+}
+
+/* The pinned types first, so that a server with several keys shows the one that we know. */
+static enum status prefer_methods(struct ssh *s, struct fault *why)
+{
+    char list[256] = "";
+    unsigned pinned = pinned_types(s);
+    for (int wanted = 1; wanted >= 0; wanted--)
+        for (size_t i = 0; i < KEY_TYPES; i++)
+            if ((int)(pinned >> i & 1) == wanted) {
+                size_t used = strlen(list);
+                snprintf(list + used, sizeof list - used, "%s%s", used ? "," : "",
+                         key_types[i].name);
+            }
+    static const char ciphers[] = "aes128-ctr,aes192-ctr,aes256-ctr";
+    static const char macs[] = "hmac-sha2-256,hmac-sha2-512,hmac-sha1";
+    if (libssh2_session_method_pref(s->session, LIBSSH2_METHOD_HOSTKEY, list) != 0 ||
+        libssh2_session_method_pref(s->session, LIBSSH2_METHOD_CRYPT_CS, ciphers) != 0 ||
+        libssh2_session_method_pref(s->session, LIBSSH2_METHOD_CRYPT_SC, ciphers) != 0 ||
+        libssh2_session_method_pref(s->session, LIBSSH2_METHOD_MAC_CS, macs) != 0 ||
+        libssh2_session_method_pref(s->session, LIBSSH2_METHOD_MAC_SC, macs) != 0)
+        return fault(why, ST_REJECT, "libssh2 lacks a cipher that is needed: %s", last_words(s));
+    return ST_OK;
+}
+
+static enum status shake_hands(struct ssh *s, struct fault *why)
+{
+    int rc;
+    enum status st = prefer_methods(s, why);
+    if (st != ST_OK)
+        return st;
+    AWAIT(s, rc, st, why, libssh2_session_handshake(s->session, s->fd));
+    if (st != ST_OK || rc == 0)
+        return st;
+    if (rc == LIBSSH2_ERROR_KEX_FAILURE && !s->hung_up)
+        return fault(why, ST_REJECT,
+                     "no common SSH algorithms (%s): the server must allow aes128-ctr with "
+                     "hmac-sha2-256, and an Ed25519 or ECDSA host key",
+                     last_words(s));
+    return fault(why, ST_RETRY, "the SSH greeting failed: %s", last_words(s));
+}
+
+static enum status check_host_key(struct ssh *s, struct fault *why)
+{
+    size_t len;
+    int type;
+    const char *key = libssh2_session_hostkey(s->session, &len, &type);
+    for (size_t i = 0; key && i < KEY_TYPES; i++) {
+        if (key_types[i].hostkey != type)
+            continue;
+        if (is_pinned(s, key, len, LIBSSH2_KNOWNHOST_KEYENC_RAW | key_types[i].known))
+            return ST_OK;
+        struct shown_key shown = {key_types[i].name, pinned_types(s) >> i & 1, ""};
+        words_fingerprint(libssh2_hostkey_hash(s->session, LIBSSH2_HOSTKEY_HASH_SHA256),
+                          shown.fingerprint);
+        return words_host_key(&s->o, &shown, why);
+    }
+    return fault(why, ST_REJECT, "the server has no host key of a known type");
+}
+
+static enum status log_in(struct ssh *s, struct fault *why)
+{
+    int rc;
+    enum status st;
+    AWAIT(s, rc, st, why,
+          libssh2_userauth_publickey_fromfile_ex(s->session, s->o.user,
+                                                 (unsigned)strlen(s->o.user), NULL, s->o.identity,
+                                                 NULL));
+    if (st != ST_OK || rc == 0)
+        return st;
+    if (s->hung_up)
+        return fault(why, ST_RETRY, "the connection was closed at login: %s", last_words(s));
+    if (rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED || rc == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED)
+        return fault(why, ST_REJECT,
+                     "login as '%s' was refused. The line of %.150s.pub (Ed25519) must stand in "
+                     "~/.ssh/authorized_keys there, as: restrict,command=\"skyferry-pull receive "
+                     "...\" ssh-ed25519 ...",
+                     s->o.user, s->o.identity);
+    return fault(why, ST_REJECT, "the identity '%.200s' cannot be used (%s): make an Ed25519 key",
+                 s->o.identity, last_words(s));
+}
+
+static enum status start_command(struct ssh *s, struct fault *why)
+{
+    int rc;
+    enum status st;
+    AWAIT(s, rc, st, why,
+          (s->channel = libssh2_channel_open_session(s->session))
+              ? 0 : libssh2_session_last_errno(s->session));
+    if (st == ST_OK && rc != 0)
+        return fault(why, ST_RETRY, "the server opens no session: %s", last_words(s));
+    if (st != ST_OK)
+        return st;
+    AWAIT(s, rc, st, why, libssh2_channel_exec(s->channel, COMMAND));
+    if (st == ST_OK && rc == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED)
+        return fault(why, ST_REJECT, "the server refuses to run a command for '%s'", s->o.user);
+    if (st == ST_OK && rc != 0)
+        return fault(why, ST_RETRY, "the server did not start the command: %s", last_words(s));
+    return st;
+}
+
+static struct ssh *ssh_new(const struct lane_options *o)
+{
+    struct ssh *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->o = *o;
+    s->fd = -1;
+    s->session = libssh2_session_init_ex(NULL, NULL, NULL, s);
+    if (!s->session) {
+        free(s);
+        return NULL;
+    }
+    libssh2_session_set_blocking(s->session, 0);
+    libssh2_session_callback_set(s->session, LIBSSH2_CALLBACK_RECV, (void *)on_recv);
+    libssh2_session_callback_set(s->session, LIBSSH2_CALLBACK_SEND, (void *)on_send);
+    s->hosts = libssh2_knownhost_init(s->session);
+    return s;
+}
+
+enum status ssh_open(const struct lane_options *o, int64_t deadline, int stop_fd, struct ssh **out,
+                     struct fault *why)
+{
+    struct ssh *s = ssh_new(o);
+    if (!s || !s->hosts) {
+        ssh_close(&s);
+        return fault(why, ST_RETRY, "out of memory");
+    }
+    s->deadline = deadline;
+    s->stop_fd = stop_fd;
+    struct net_target to = {o->host, o->port, o->silence_s};
+    enum status st = words_identity(o, why);
+    if (st == ST_OK)
+        st = net_connect(&to, deadline, stop_fd, &s->fd, why);
+    if (st == ST_OK) {
+        st = read_known_hosts(s, why);
+        if (st == ST_OK)
+            st = shake_hands(s, why);
+        if (st == ST_OK)
+            st = check_host_key(s, why);
+        if (st == ST_OK)
+            st = log_in(s, why);
+        if (st == ST_OK)
+            st = start_command(s, why);
+        if (st == ST_RETRY || st == ST_REJECT)
+            fault_within(why, "%.100s port %d: ", o->host, o->port);
+    }
+    s->heard = clock_mono();
+    if (st != ST_OK)
+        ssh_close(&s);
+    *out = s;
+    return st;
+}
+
+/* The window grows when the command has read what we sent: that too is a sign of life. */
+static void note_credit(struct ssh *s)
+{
+    int64_t credit = s->written + (int64_t)libssh2_channel_window_write(s->channel);
+    if (credit > s->credit) {
+        s->credit = credit;
+        s->heard = clock_mono();
+    }
+}
+
+static enum status broken(struct ssh *s, struct fault *why)
+{
+    return fault(why, ST_RETRY, "the connection to %.100s broke: %s", s->o.host, last_words(s));
+}
+
+enum status ssh_write(struct ssh *s, const unsigned char *bytes, size_t len, size_t *done,
+                      struct fault *why)
+{
+    if (s->reading)
+        return ST_WAIT;
+    fresh_call(s);
+    ssize_t n = libssh2_channel_write(s->channel, (const char *)bytes, len);
+    s->writing = n == LIBSSH2_ERROR_EAGAIN && libssh2_channel_window_write(s->channel) > 0;
+    if (n > 0) {
+        s->written += n;
+        *done = (size_t)n;
+    }
+    note_credit(s);
+    if (n > 0)
+        return ST_OK;
+    return n == 0 || n == LIBSSH2_ERROR_EAGAIN ? ST_WAIT : broken(s, why);
+}
+
+/* Keeps the end of what the command says on standard error; it shares the channel's window
+ * with its answers, so it has to be read. */
+static void read_words(struct ssh *s)
+{
+    char chunk[200];
+    fresh_call(s);
+    ssize_t n = libssh2_channel_read_stderr(s->channel, chunk, sizeof chunk);
+    if (n == LIBSSH2_ERROR_EAGAIN)
+        s->reading = s->want_out;
+    while (n > 0) {
+        tail_add(&s->words, chunk, (size_t)n);
+        n = libssh2_channel_read_stderr(s->channel, chunk, sizeof chunk);
+        if (n == LIBSSH2_ERROR_EAGAIN)
+            s->reading = s->want_out;
+    }
+}
+
+enum status ssh_read(struct ssh *s, unsigned char *bytes, size_t size, size_t *got,
+                     struct fault *why)
+{
+    if (s->writing)
+        return ST_WAIT;
+    fresh_call(s);
+    ssize_t n = libssh2_channel_read(s->channel, (char *)bytes, size);
+    s->reading = n == LIBSSH2_ERROR_EAGAIN && s->want_out;
+    note_credit(s);
+    if (n > 0) {
+        s->heard = clock_mono();
+        *got = (size_t)n;
+        return ST_OK;
+    }
+    if (n < 0 && n != LIBSSH2_ERROR_EAGAIN)
+        return broken(s, why);
+    if (!s->reading)
+        read_words(s);
+    if (!libssh2_channel_eof(s->channel))
+        return ST_WAIT;
+    *got = 0;
+    return ST_OK;
+}
+
+int64_t ssh_heard(const struct ssh *s)
+{
+    return s->heard;
+}
+
+void ssh_how_ended(struct ssh *s, int64_t deadline, struct ssh_end *out)
+{
+    struct fault why;
+    enum status st;
+    int rc;
+    char *name = NULL;
+    memset(out, 0, sizeof *out);
+    s->deadline = deadline;
+    AWAIT(s, rc, st, &why, libssh2_channel_wait_closed(s->channel));
+    read_words(s);
+    tail_line(&s->words, out->words);
+    if (st != ST_OK || rc != 0)
+        return;
+    out->known = true;
+    out->status = libssh2_channel_get_exit_status(s->channel);
+    libssh2_channel_get_exit_signal(s->channel, &name, NULL, NULL, NULL, NULL, NULL);
+    snprintf(out->signal, sizeof out->signal, "%s", name ? name : "");
+    if (name)
+        libssh2_free(s->session, name);
+}
+
+void ssh_send_eof(struct ssh *s)
+{
+    if (!s->writing && !s->reading)
+        (void)libssh2_channel_send_eof(s->channel);
+}
+
+void ssh_close(struct ssh **out)
+{
+    struct ssh *s = *out;
+    if (!s)
+        return;
+    s->dead = true;
+    if (s->fd >= 0)
+        close(s->fd);
+    if (s->hosts)
+        libssh2_knownhost_free(s->hosts);
+    /* With a socket that only fails there is nothing left to wait for. */
+    for (int i = 0; i < FREE_TRIES && libssh2_session_free(s->session) == LIBSSH2_ERROR_EAGAIN; i++)
+        ;
+    free(s);
+    *out = NULL;
+}

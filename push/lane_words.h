@@ -1,0 +1,38 @@
+/* What a lane tells a human who has to act: the host key's fingerprint, the identity file,
+ * the end of what the far end's command wrote on its standard error. No libssh2, no I/O but
+ * reading the identity file; used by the lane's thread. */
+#ifndef SKYFERRY_LANE_WORDS_H
+#define SKYFERRY_LANE_WORDS_H
+
+#include "push/lane.h"
+
+/* "SHA256:..." as `ssh-keygen -l` shows it, of 32 bytes (NULL: "SHA256:?"). */
+void words_fingerprint(const char *sha, char out[64]);
+
+struct shown_key {
+    const char *type; /* "ssh-ed25519" */
+    bool changed;     /* the file pins another key of this type */
+    char fingerprint[64];
+};
+/* REJECT with the reason and the remedy. */
+enum status words_host_key(const struct lane_options *o, const struct shown_key *k,
+                           struct fault *why);
+
+/* Can the identity file be used unattended? REJECT with the remedy when it is missing,
+ * unreadable or has a passphrase. */
+enum status words_identity(const struct lane_options *o, struct fault *why);
+
+/* REJECT: what runs as our command is not skyferry-pull. said: its first bytes; state: how
+ * it ended, or NULL while it runs. */
+enum status words_stranger(const char *said, const char *state, struct fault *why);
+
+/* The last bytes of a stream of text. */
+struct tail {
+    char text[400];
+    size_t len;
+};
+void tail_add(struct tail *t, const char *bytes, size_t count);
+/* Its last line that is not blank, printable. */
+void tail_line(const struct tail *t, char out[200]);
+
+#endif

@@ -1,0 +1,44 @@
+/* Which bytes of one bundle go on the wire next. Pure book-keeping over ranges, without
+ * lanes, files or clocks: a bundle grows, ranges are taken, acknowledged, or lost with a
+ * lane and taken again; at the end every byte was acknowledged exactly as often as
+ * needed. Owned by the shipment, main thread only. */
+#ifndef SKYFERRY_PLAN_H
+#define SKYFERRY_PLAN_H
+
+#include "common/wire.h"
+
+/* Sorted, disjoint, never touching each other. Start with {0}. */
+struct ranges {
+    struct extent *at;
+    size_t count, room;
+};
+/* False when memory is out (r unchanged). Lengths <= 0 do nothing. */
+bool ranges_add(struct ranges *r, int64_t offset, int64_t length);
+bool ranges_cut(struct ranges *r, int64_t offset, int64_t length);
+/* The first byte at or after `from` that is not in r; *length: up to the next range or `end`.
+ * False when there is none before `end`. */
+bool ranges_gap(const struct ranges *r, int64_t from, int64_t end, int64_t *offset,
+                int64_t *length);
+int64_t ranges_total(const struct ranges *r);
+void ranges_free(struct ranges *r);
+
+struct plan {
+    int64_t size;        /* bytes of the bundle that exist and will not change */
+    bool finished;       /* there will be no more */
+    struct ranges taken; /* given to a lane or acknowledged */
+    struct ranges acked; /* written down by the far end */
+};
+
+/* The next run of bytes to send, at most `most`. Short runs at the growing end are held
+ * back until there is more, unless `eager` (the lane has nothing else to do). The run
+ * counts as taken. False: nothing to send now. */
+bool plan_take(struct plan *p, int64_t most, bool eager, int64_t *offset, int64_t *length);
+bool plan_got(struct plan *p, int64_t offset, int64_t length);  /* acknowledged */
+bool plan_lost(struct plan *p, int64_t offset, int64_t length); /* its lane died: to be taken again */
+/* What the far end holds by its own account: all that counts from now on. Nothing may be
+ * in flight. */
+bool plan_resume(struct plan *p, const struct extent *have, size_t count);
+bool plan_complete(const struct plan *p); /* finished, and every byte acknowledged */
+void plan_free(struct plan *p);
+
+#endif

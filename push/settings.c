@@ -1,0 +1,257 @@
+#include "push/settings.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/fsutil.h"
+#include "common/lookup.h"
+
+#define AT_(member) SETTING_AT(struct settings, member)
+
+const struct setting settings_rows[] = {
+    {"watch", "directory", SET_PATH, AT_(directory), "", 0, 0, NULL, NULL,
+     "The directory in which new exposures appear; must be given here or with --data-dir."},
+    {"watch", "pattern", SET_TEXT, AT_(pattern), "*.fits *.fits.fz", 0, 0, NULL, NULL,
+     "File names that are exposures: shell patterns, separated by blanks."},
+    {"watch", "recursive", SET_BOOL, AT_(recursive), "yes", 0, 0, NULL, NULL,
+     "Look into sub-directories as well."},
+    {"watch", "rescan_seconds", SET_INT, AT_(rescan_s), "10", 1, 3600, NULL, "s",
+     "How often the directory is read anew, for files that no event told of."},
+    {"watch", "settle_seconds", SET_REAL, AT_(settle_s), "2", 0, 3600, NULL, "s",
+     "A file that nobody was seen to close counts as finished after so long without a change."},
+    {"watch", "give_up_seconds", SET_INT, AT_(give_up_s), "150", 1, 86400, NULL, "s",
+     "An incomplete file that has not changed for so long is parked, until it changes."},
+    {"watch", "silence_seconds", SET_INT, AT_(watch_silence_s), "60", 0, 86400, NULL, "s",
+     "Warn when no new exposure came for so long, once per such interval; 0: never."},
+    {"camera", "profile", SET_PATH, AT_(profile), "decam", 0, 0, NULL, NULL,
+     "The camera: a file of the folder cameras/ without its .conf, or a path."},
+    {"site", "name", SET_TEXT, AT_(site_name), "CTIO", 0, 0, NULL, NULL,
+     "The telescope's site, for messages."},
+    {"site", "longitude_deg", SET_REAL, AT_(longitude_deg), "-70.8", -180, 360, NULL,
+     "degrees east", "The site's longitude: a night begins at its local noon."},
+    {"site", "night_rollover", SET_TEXT, AT_(night_rollover), "noon", 0, 0, NULL, NULL,
+     "noon, or the UTC time HH:MM at which the next night's name begins to hold."},
+    {"codec", "method", SET_CHOICE, AT_(method), "htj2k", 0, 0, "htj2k|jp2|rice|original", NULL,
+     "How pixels travel: htj2k (fast JPEG 2000), jp2 (JPEG 2000 that every tool reads), rice "
+     "(lossless FITS tiles), original (the file's bytes as they stand)."},
+    {"codec", "qstep", SET_REAL, AT_(qstep), "0.00003", 1e-7, 0.1, NULL,
+     "of the 16-bit range", "Quantisation step of htj2k and jp2: larger means smaller files and "
+     "more noise (0.00003 is about 8:1 on DECam, 0.000055 about 20:1)."},
+    {"codec", "lossless", SET_BOOL, AT_(lossless), "no", 0, 0, NULL, NULL,
+     "htj2k and jp2 without any loss; qstep is not used then."},
+    {"codec", "threads", SET_INT, AT_(threads), "0", 0, 256, NULL, NULL,
+     "Threads that encode ccds; 0: one for each processor."},
+    {"ship", "mode", SET_CHOICE, AT_(mode), "parallel", 0, 0, "parallel|serial|batch", NULL,
+     "Order: parallel (as they arrive), serial (newest first, one at a time), batch (the newest "
+     "batch_size together, then the next)."},
+    {"ship", "batch_size", SET_INT, AT_(batch_size), "4", 1, 64, NULL, "exposures",
+     "How many exposures a batch holds."},
+    {"ship", "window", SET_INT, AT_(window), "2", 1, 64, NULL, "exposures",
+     "How many exposures are under way at the same time in parallel mode."},
+    {"ship", "host", SET_TEXT, AT_(host), "", 0, 0, NULL, NULL,
+     "The far end: the machine on which skyferry-pull receives; must be given here or with "
+     "--ssh-host."},
+    {"ship", "port", SET_INT, AT_(port), "22", 1, 65535, NULL, NULL, "Its SSH port."},
+    {"ship", "user", SET_TEXT, AT_(user), "", 0, 0, NULL, NULL,
+     "The account there; empty: the name of the account here."},
+    {"ship", "identity", SET_PATH, AT_(identity), "~/.config/skyferry/id_ed25519", 0, 0, NULL,
+     NULL, "The private key (Ed25519, without passphrase) that the far end knows."},
+    {"ship", "known_hosts", SET_PATH, AT_(known_hosts), "~/.config/skyferry/known_hosts", 0, 0,
+     NULL, NULL, "Our own known_hosts file: only the host keys in it are accepted."},
+    {"ship", "lanes", SET_INT, AT_(lanes), "4", 1, 16, NULL, "connections",
+     "How many SSH connections share the load."},
+    {"ship", "lane_window_kib", SET_INT, AT_(lane_window_kib), "4096", 64, 65536, NULL, "KiB",
+     "Bytes that may be under way and not yet acknowledged on one connection."},
+    {"ship", "chunk_kib", SET_INT, AT_(chunk_kib), "512", 16, 2048, NULL, "KiB",
+     "Bytes that are sent and acknowledged as one."},
+    {"ship", "connect_timeout_seconds", SET_INT, AT_(connect_timeout_s), "30", 1, 600, NULL, "s",
+     "A connection that is not up after so long is given up and tried again."},
+    {"ship", "silence_seconds", SET_INT, AT_(line_silence_s), "30", 2, 3600, NULL, "s",
+     "A connection on which nothing came for so long, though an answer is due, is dead."},
+    {"ship", "command_timeout_seconds", SET_INT, AT_(command_timeout_s), "60", 1, 86400, NULL,
+     "s", "send and sweep give up after so long without a single connection."},
+    {"spool", "directory", SET_PATH, AT_(spool), "~/.local/state/skyferry/push", 0, 0, NULL, NULL,
+     "Where the journal and the bundles under way are kept; a local disk."},
+    {"spool", "quota_gib", SET_REAL, AT_(quota_gib), "20", 0.001, 1e6, NULL, "GiB",
+     "Bundles may take so much room; beyond it exposures wait for their turn."},
+    {"log", "level", SET_CHOICE, AT_(log_level), "info", 0, 0, "debug|info|warn|error", NULL,
+     "The least important line that is logged."},
+    {"log", "file", SET_PATH, AT_(log_file), "", 0, 0, NULL, NULL,
+     "A log file, with strftime fields (skyferry-push_%Y%m%d_%H:%M:%S.log); empty: standard "
+     "error only."},
+    {"log", "format", SET_CHOICE, AT_(log_format), "text", 0, 0, "text|json", NULL,
+     "Log lines as text or as one JSON object each."},
+    {.key = NULL},
+};
+
+/* ---- checks that rows cannot say ---- */
+
+static void make_absolute(char *path, size_t size)
+{
+    char here[PATH_MAX], whole[2 * PATH_MAX];
+    if (path[0] == '\0' || path[0] == '/' || !getcwd(here, sizeof here))
+        return;
+    snprintf(whole, sizeof whole, "%s/%s", here, path);
+    if (strlen(whole) < size)
+        memcpy(path, whole, strlen(whole) + 1);
+}
+
+static void check_watch(const struct settings *s, struct config_report *r)
+{
+    struct stat st;
+    size_t len = strlen(s->directory);
+    if (len == 0) {
+        config_problem(r, "no directory to watch: set [watch] directory, give --data-dir DIR, or "
+                          "set DATA_DIR");
+        return;
+    }
+    if (stat(s->directory, &st) != 0)
+        config_problem(r, "[watch] directory %s: %s; make it, or name the right one",
+                       s->directory, strerror(errno));
+    else if (!S_ISDIR(st.st_mode))
+        config_problem(r, "[watch] directory %s is not a directory", s->directory);
+    if (strncmp(s->spool, s->directory, len) == 0 && (s->spool[len] == '/' || !s->spool[len]))
+        config_problem(r, "[spool] directory %s lies in the watched directory %s; choose a place "
+                          "outside of it", s->spool, s->directory);
+    if (strspn(s->pattern, " \t") == strlen(s->pattern))
+        config_problem(r, "[watch] pattern is empty: no file would ever be sent; the usual one is "
+                          "*.fits *.fits.fz");
+}
+
+static void check_far_end(const struct settings *s, struct config_report *r)
+{
+    if (s->host[0] == '\0')
+        config_problem(r, "no far end: set [ship] host, or give --ssh-host HOST");
+    if (access(s->identity, R_OK) != 0)
+        config_problem(r, "[ship] identity %s: %s; make a key with: ssh-keygen -t ed25519 -N '' "
+                          "-f %s", s->identity, strerror(errno), s->identity);
+    if (access(s->known_hosts, R_OK) != 0)
+        config_problem(r, "[ship] known_hosts %s: %s; write the far end's host key into it, for "
+                          "instance with: ssh-keyscan -t ed25519 HOST (compare the key with the "
+                          "far end's administrator)", s->known_hosts, strerror(errno));
+}
+
+static void check_site(struct config *c, struct config_report *r)
+{
+    if (!night_rule_parse(c->set.night_rollover, c->set.longitude_deg, &c->night))
+        config_problem(r, "[site] night_rollover = '%s' is neither noon nor a time HH:MM of the "
+                          "UTC day, such as 22:30", c->set.night_rollover);
+}
+
+static void fill_policy(const struct settings *s, struct order_policy *p)
+{
+    if (!order_mode_parse(s->mode, &p->mode))
+        p->mode = ORDER_PARALLEL;
+    p->batch_size = s->batch_size;
+    p->window = s->window;
+}
+
+bool settings_load(const struct settings_source *from, unsigned needs, struct config *out,
+                   struct config_report *r)
+{
+    int before = r->count;
+    memset(out, 0, sizeof *out);
+    if (from->file)
+        snprintf(out->file, sizeof out->file, "%s", from->file);
+    else
+        lookup_config("push.conf", out->file, sizeof out->file);
+    config_load(out->file[0] ? out->file : NULL, settings_rows, &out->set, r);
+    for (int i = 0; i < from->count; i++) {
+        const struct override *o = &from->over[i];
+        config_set(settings_rows, &out->set, o->section, o->key, o->value, o->where, r);
+    }
+    make_absolute(out->set.directory, sizeof out->set.directory);
+    make_absolute(out->set.spool, sizeof out->set.spool);
+    if (needs & NEED_SPOOL && out->set.spool[0] == '\0')
+        config_problem(r, "[spool] directory is empty; name a directory on a local disk");
+    if (needs & NEED_WATCH)
+        check_watch(&out->set, r);
+    if (needs & NEED_FAR_END)
+        check_far_end(&out->set, r);
+    check_site(out, r);
+    lookup_camera(out->set.profile, out->file, &out->camera, r);
+    fill_policy(&out->set, &out->policy);
+    return r->count == before;
+}
+
+/* ---- what changed at a reload ---- */
+
+static bool is_live(const struct setting *row)
+{
+    static const char *const keys[] = {
+        "watch.settle_seconds", "watch.give_up_seconds", "watch.silence_seconds", "ship.mode",
+        "ship.batch_size", "ship.window", "codec.method", "codec.qstep", "codec.lossless",
+        "spool.quota_gib", "log.level",
+    };
+    char name[128];
+    snprintf(name, sizeof name, "%s.%s", row->section, row->key);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (strcmp(name, keys[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool same_value(const struct setting *row, const struct settings *a,
+                       const struct settings *b)
+{
+    const char *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
+    switch (row->type) {
+    case SET_TEXT:
+    case SET_PATH:
+    case SET_CHOICE:
+        return strcmp(x, y) == 0; /* bytes past the end of the text may differ */
+    default:
+        return memcmp(x, y, row->size) == 0;
+    }
+}
+
+void settings_changes(const struct settings *before, const struct settings *after,
+                      struct buf *live, struct buf *restart)
+{
+    for (const struct setting *row = settings_rows; row->key; row++) {
+        if (same_value(row, before, after))
+            continue;
+        struct buf *to = is_live(row) ? live : restart;
+        buf_printf(to, "%s%s.%s", to->len ? " " : "", row->section, row->key);
+    }
+}
+
+/* ---- for the modules below ---- */
+
+void settings_codec(const struct settings *s, struct codec_options *out)
+{
+    *out = (struct codec_options){
+        .method = s->method, .qstep = s->lossless ? 0 : s->qstep, .reversible = s->lossless};
+}
+
+void settings_lane(const struct settings *s, struct lane_options *out)
+{
+    char machine[64] = "unknown";
+    memset(out, 0, sizeof *out);
+    gethostname(machine, sizeof machine - 1);
+    memcpy(out->host, s->host, sizeof out->host);
+    memcpy(out->user, s->user, sizeof out->user);
+    const struct passwd *me = out->user[0] ? NULL : getpwuid(getuid());
+    if (me)
+        snprintf(out->user, sizeof out->user, "%s", me->pw_name);
+    memcpy(out->identity, s->identity, sizeof out->identity);
+    memcpy(out->known_hosts, s->known_hosts, sizeof out->known_hosts);
+    out->port = s->port;
+    out->connect_timeout_s = s->connect_timeout_s;
+    out->silence_s = s->line_silence_s;
+    snprintf(out->agent, sizeof out->agent, "%.60s pid %ld", machine, (long)getpid());
+}
+
+void settings_log(const struct settings *s, struct log_options *out)
+{
+    int level = log_level_parse(s->log_level);
+    *out = (struct log_options){.agent = "push", .file = s->log_file,
+                                .level = level < 0 ? LOG_INFO : (enum log_level)level,
+                                .json = strcmp(s->log_format, "json") == 0};
+}

@@ -1,0 +1,81 @@
+#include "push/settle.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+
+/* An exposure with too few ccds gets this many times settle_seconds for the rest to come. */
+#define PATIENCE 5
+
+/* Seconds without a change. The file's own clock counts, as it also covers the time before
+ * we looked; when it runs ahead of ours (a file server's may), our own memory does. */
+static double quiet_for(const struct exposure *e, const struct identity *file, int64_t now_ns)
+{
+    int64_t since = file->mtime_ns;
+    if (since > now_ns)
+        since = identity_equal(file, &e->file) ? e->changed_ns : now_ns;
+    return (double)(now_ns - since) / NS_PER_S;
+}
+
+/* Seconds that we know of this very version. */
+static double known_for(const struct exposure *e, const struct identity *file, int64_t now_ns)
+{
+    return identity_equal(file, &e->file) ? (double)(now_ns - e->changed_ns) / NS_PER_S : 0;
+}
+
+static enum status still_growing(const struct exposure *e, const struct settle_rules *rules,
+                                 int64_t now_ns, struct settle_verdict *out)
+{
+    if (known_for(e, &out->file, now_ns) < rules->give_up_s)
+        return ST_WAIT;
+    struct fault was = out->why;
+    return fault(&out->why, ST_REJECT,
+                 "incomplete, and unchanged for %d s: %.300s; it is looked at again when it changes",
+                 rules->give_up_s, was.text);
+}
+
+static enum status whole(const struct exposure *e, const struct survey *s,
+                         const struct settle_rules *rules, int64_t now_ns, int expected,
+                         struct settle_verdict *out)
+{
+    double quiet = quiet_for(e, &out->file, now_ns);
+    bool closed = e->closed && identity_equal(&out->file, &e->file);
+    bool few = expected > 0 && s->images < expected;
+    if (!closed && quiet < rules->settle_s)
+        return fault(&out->why, ST_WAIT, "whole, but changed %.1f s ago", quiet);
+    if (few && quiet < PATIENCE * rules->settle_s)
+        return fault(&out->why, ST_WAIT, "%d of %d ccds so far", s->images, expected);
+    if (few)
+        snprintf(out->warning, sizeof out->warning,
+                 "has %d ccds, where %d are usual for this camera", s->images, expected);
+    out->facts = s->facts;
+    out->ccds = s->images;
+    return ST_OK;
+}
+
+enum status settle_decide(const struct exposure *e, const struct survey *s, enum status found,
+                          const struct settle_rules *rules, int64_t now_ns, int ccds_expected,
+                          struct settle_verdict *out)
+{
+    out->stated = s->fd >= 0;
+    out->file = s->file;
+    if (found == ST_OK)
+        found = whole(e, s, rules, now_ns, ccds_expected, out);
+    else if (found == ST_WAIT)
+        found = still_growing(e, rules, now_ns, out);
+    else if (found == ST_REJECT && out->stated && quiet_for(e, &s->file, now_ns) < rules->settle_s)
+        found = ST_WAIT; /* its writer may not be done with the first block */
+    out->grade = out->why.grade = found;
+    return found;
+}
+
+void settle_examine(const struct exposure *e, const struct camera *camera,
+                    const struct settle_rules *rules, struct settle_verdict *out)
+{
+    struct survey s;
+    memset(out, 0, sizeof *out);
+    enum status found = survey_file(e->path, camera, &s, &out->why);
+    settle_decide(e, &s, found, rules, clock_wall(), camera->ccds, out);
+    survey_free(&s);
+}

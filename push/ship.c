@@ -1,0 +1,427 @@
+#include "push/ship.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/crashpoint.h"
+#include "common/log.h"
+
+enum phase {
+    PHASE_FRESH,  /* the far end has never heard of it: sends at once */
+    PHASE_ASK,    /* the far end may hold some of it: ask first */
+    PHASE_ASKED,  /* waits for the answer, from `lane` */
+    PHASE_FLOW,   /* chunks go out */
+    PHASE_COMMIT, /* waits for the receipt, from `lane` */
+    PHASE_HALTED, /* refused: waits to be dropped */
+    PHASE_DEAD    /* dropped; its descriptor is still in use by a lane */
+};
+
+struct flight {
+    int lane;
+    int64_t offset, length;
+};
+
+struct shipment {
+    struct shipment *next;
+    struct ship *ship;
+    struct shipment_order o;
+    struct plan plan;
+    struct wire_commit commit;
+    enum phase phase;
+    int lane;
+    unsigned opened; /* bit i: lane i knows the bundle */
+    int fd;
+    struct flight *flights;
+    size_t flight_count, flight_room;
+    struct shipment_state state;
+};
+
+struct ship {
+    struct ship_options o;
+    struct lanes *lanes;
+    struct shipment *first; /* most urgent first */
+    bool busy;              /* inside an event: nothing is freed before its end */
+};
+
+/* ---- jobs for the lanes ---- */
+
+static void post_open(struct shipment *p, int lane, bool resume)
+{
+    struct lane_job job = {.verb = LANE_OPEN, .bundle = p->o.number, .open = p->o.open};
+    job.open.resume = resume;
+    lanes_post(p->ship->lanes, lane, &job);
+    p->opened |= 1u << lane;
+}
+
+static void post_commit(struct shipment *p, int lane)
+{
+    struct lane_job job = {.verb = LANE_COMMIT, .bundle = p->o.number, .commit = p->commit};
+    if (!(p->opened & 1u << lane))
+        post_open(p, lane, false);
+    lanes_post(p->ship->lanes, lane, &job);
+    p->phase = PHASE_COMMIT;
+    p->lane = lane;
+}
+
+static bool note_flight(struct shipment *p, int lane, int64_t offset, int64_t length)
+{
+    if (p->flight_count == p->flight_room) {
+        size_t room = p->flight_room ? 2 * p->flight_room : 32;
+        struct flight *grown = realloc(p->flights, room * sizeof *grown);
+        if (!grown)
+            return false;
+        p->flights = grown;
+        p->flight_room = room;
+    }
+    p->flights[p->flight_count++] = (struct flight){lane, offset, length};
+    return true;
+}
+
+static bool post_chunk(struct shipment *p, int lane)
+{
+    struct ship *s = p->ship;
+    struct lane_job job = {.verb = LANE_CHUNK, .bundle = p->o.number, .fd = p->fd};
+    int64_t length;
+    if (!plan_take(&p->plan, s->o.chunk, lanes_idle(s->lanes, lane), &job.offset, &length))
+        return false;
+    if (!note_flight(p, lane, job.offset, length)) {
+        plan_lost(&p->plan, job.offset, length);
+        return false;
+    }
+    job.length = (uint32_t)length;
+    if (!(p->opened & 1u << lane))
+        post_open(p, lane, false);
+    if (p->state.first_ns == 0)
+        p->state.first_ns = clock_wall();
+    p->state.sent_bytes += length;
+    lanes_post(s->lanes, lane, &job);
+    return true;
+}
+
+/* Gives lane something of p to do; false: p has nothing for it. */
+static bool offer(struct shipment *p, int lane)
+{
+    switch (p->phase) {
+    case PHASE_ASK:
+        post_open(p, lane, true);
+        p->phase = PHASE_ASKED;
+        p->lane = lane;
+        return true;
+    case PHASE_FRESH:
+    case PHASE_FLOW:
+        if (plan_complete(&p->plan)) {
+            post_commit(p, lane);
+            return true;
+        }
+        if (!post_chunk(p, lane))
+            return false;
+        p->phase = PHASE_FLOW;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The lane with the most room is served first, so that the load spreads. */
+static int roomiest(const struct ship *s, unsigned tried)
+{
+    int best = -1;
+    int64_t most = 0;
+    for (int i = 0; i < s->o.lanes.count; i++) {
+        int64_t room = tried & 1u << i ? 0 : lanes_room(s->lanes, i);
+        if (room > most) {
+            most = room;
+            best = i;
+        }
+    }
+    return best;
+}
+
+static void turn(struct ship *s)
+{
+    unsigned tried = 0;
+    int lane;
+    while ((lane = roomiest(s, tried)) >= 0) {
+        struct shipment *p = s->first;
+        while (p && !offer(p, lane))
+            p = p->next;
+        if (!p)
+            tried |= 1u << lane;
+    }
+}
+
+/* ---- the end of a shipment ---- */
+
+static void destroy(struct shipment *p)
+{
+    struct shipment **at = &p->ship->first;
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    if (p->fd >= 0)
+        close(p->fd);
+    plan_free(&p->plan);
+    free(p->flights);
+    free(p);
+}
+
+/* A lane may still read from the descriptor of what it was given. */
+static void reap(struct ship *s)
+{
+    for (struct shipment *p = s->first, *next; p; p = next) {
+        next = p->next;
+        if (p->phase == PHASE_DEAD && p->flight_count == 0)
+            destroy(p);
+    }
+}
+
+static void tell_lanes(struct shipment *p, enum lane_verb verb)
+{
+    struct lane_job job = {.verb = verb, .bundle = p->o.number};
+    for (int i = 0; i < p->ship->o.lanes.count; i++)
+        if (p->opened & 1u << i)
+            lanes_post(p->ship->lanes, i, &job);
+    p->opened = 0;
+}
+
+void ship_drop(struct shipment **p, bool abort)
+{
+    if (!*p)
+        return;
+    struct shipment *me = *p;
+    *p = NULL;
+    tell_lanes(me, abort ? LANE_ABORT : LANE_CLOSE);
+    me->phase = PHASE_DEAD;
+    if (!me->ship->busy)
+        reap(me->ship);
+}
+
+/* ---- events ---- */
+
+static struct shipment *find(const struct ship *s, int64_t number)
+{
+    struct shipment *p = s->first;
+    while (p && p->o.number != number)
+        p = p->next;
+    return p;
+}
+
+static void out_of_memory(struct shipment *p)
+{
+    struct fault why;
+    fault(&why, ST_RETRY, "out of memory for the list of chunks");
+    p->phase = PHASE_HALTED;
+    p->o.refused(p->o.ctx, &why);
+}
+
+/* An answer about no range is about no chunk. */
+static void land(struct shipment *p, const struct lane_event *e)
+{
+    for (size_t i = 0; i < p->flight_count && e->length > 0; i++) {
+        struct flight *f = &p->flights[i];
+        if (f->lane != e->lane || f->offset != e->offset)
+            continue;
+        p->flight_count--;
+        memmove(f, f + 1, (p->flight_count - i) * sizeof *f);
+        return;
+    }
+}
+
+static void on_got(struct shipment *p, const struct lane_event *e)
+{
+    land(p, e);
+    if (p->phase == PHASE_DEAD || p->phase == PHASE_HALTED)
+        return;
+    crash_point("push:shipping");
+    if (!plan_got(&p->plan, e->offset, e->length))
+        out_of_memory(p);
+    else if (plan_complete(&p->plan))
+        p->state.last_ns = clock_wall();
+}
+
+static void on_opened(struct shipment *p, const struct lane_event *e)
+{
+    if (p->phase != PHASE_ASKED || p->lane != e->lane)
+        return;
+    if (!plan_resume(&p->plan, e->have, e->have_count)) {
+        out_of_memory(p);
+        return;
+    }
+    p->phase = PHASE_FLOW;
+    if (e->have_count > 0)
+        log_info(AT(.stage = "ship", .exposure = p->o.open.name),
+                 "goes on where it stopped: the far end holds %.1f MB of it",
+                 (double)ranges_total(&p->plan.acked) / 1e6);
+}
+
+static void on_refused(struct shipment *p, const struct lane_event *e)
+{
+    land(p, e);
+    if (p->phase == PHASE_DEAD || p->phase == PHASE_HALTED)
+        return;
+    p->phase = PHASE_HALTED;
+    p->o.refused(p->o.ctx, &e->why);
+}
+
+/* Takes everything back that this lane left unanswered. */
+static void lane_lost(struct shipment *p, int lane)
+{
+    bool ok = true;
+    size_t kept = 0;
+    for (size_t i = 0; i < p->flight_count; i++) {
+        struct flight f = p->flights[i];
+        if (f.lane == lane)
+            ok = plan_lost(&p->plan, f.offset, f.length) && ok;
+        else
+            p->flights[kept++] = f;
+    }
+    p->flight_count = kept;
+    p->opened &= ~(1u << lane);
+    /* Without any lane that knows it, the far end may have written more than it told us; and
+     * a commit without answer may have been carried out. */
+    bool unsure = p->phase == PHASE_FLOW && p->opened == 0;
+    if (unsure || ((p->phase == PHASE_ASKED || p->phase == PHASE_COMMIT) && p->lane == lane))
+        p->phase = PHASE_ASK;
+    if (!ok && p->phase < PHASE_HALTED)
+        out_of_memory(p);
+}
+
+static void on_lane_down(struct ship *s, int lane)
+{
+    for (struct shipment *p = s->first; p; p = p->next)
+        lane_lost(p, lane);
+}
+
+static void on_bundle_event(struct shipment *p, const struct lane_event *e)
+{
+    switch (e->mail.kind) {
+    case LANE_GOT:
+        on_got(p, e);
+        break;
+    case LANE_OPENED:
+        on_opened(p, e);
+        break;
+    case LANE_REFUSED:
+        on_refused(p, e);
+        break;
+    case LANE_RECEIPT:
+        if (p->phase != PHASE_DEAD && p->phase != PHASE_HALTED) {
+            crash_point("push:receipt");
+            p->phase = PHASE_HALTED;
+            p->o.received(p->o.ctx, &e->receipt);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_event(void *ctx, const struct lane_event *e)
+{
+    struct ship *s = ctx;
+    struct shipment *p = find(s, e->bundle);
+    s->busy = true;
+    if (e->mail.kind == LANE_DOWN)
+        on_lane_down(s, e->lane);
+    else if (p)
+        on_bundle_event(p, e);
+    s->busy = false;
+    reap(s);
+    turn(s);
+}
+
+/* ---- the calls from above ---- */
+
+enum status ship_open(const struct ship_options *o, struct ship **out, struct fault *why)
+{
+    *out = NULL;
+    struct ship *s = calloc(1, sizeof *s);
+    if (!s)
+        return fault(why, ST_FATAL, "out of memory for shipping");
+    s->o = *o;
+    s->o.lanes.ctx = s;
+    s->o.lanes.event = on_event;
+    enum status st = lanes_open(&s->o.lanes, &s->lanes, why);
+    if (st != ST_OK)
+        free(s);
+    else
+        *out = s;
+    return st;
+}
+
+void ship_close(struct ship **s)
+{
+    if (!*s)
+        return;
+    struct ship *me = *s;
+    lanes_close(&me->lanes);
+    while (me->first)
+        destroy(me->first);
+    free(me);
+    *s = NULL;
+}
+
+const struct lanes_state *ship_line(const struct ship *s)
+{
+    return lanes_state(s->lanes);
+}
+
+static bool goes_before(const struct shipment *a, const struct shipment *b)
+{
+    if (a->o.urgency != b->o.urgency)
+        return a->o.urgency > b->o.urgency;
+    return a->o.number < b->o.number;
+}
+
+enum status ship_add(struct ship *s, const struct shipment_order *o, struct shipment **out,
+                     struct fault *why)
+{
+    *out = NULL;
+    struct shipment *p = calloc(1, sizeof *p);
+    if (!p)
+        return fault(why, ST_RETRY, "out of memory for a shipment");
+    p->fd = open(o->path, O_RDONLY | O_CLOEXEC);
+    if (p->fd < 0) {
+        free(p);
+        return fault_errno(why, ST_RETRY, "cannot read the bundle %s", o->path);
+    }
+    p->ship = s;
+    p->o = *o;
+    p->o.path = NULL;
+    p->phase = o->open.resume ? PHASE_ASK : PHASE_FRESH;
+    p->lane = -1;
+    struct shipment **at = &s->first;
+    while (*at && !goes_before(p, *at))
+        at = &(*at)->next;
+    p->next = *at;
+    *at = p;
+    *out = p;
+    turn(s);
+    return ST_OK;
+}
+
+void ship_grow(struct shipment *p, int64_t size)
+{
+    p->plan.size = size;
+    turn(p->ship);
+}
+
+void ship_finish(struct shipment *p, const struct wire_commit *commit)
+{
+    p->commit = *commit;
+    p->plan.size = commit->size;
+    p->plan.finished = true;
+    if (plan_complete(&p->plan))
+        p->state.last_ns = clock_wall();
+    turn(p->ship);
+}
+
+void ship_state(const struct shipment *p, struct shipment_state *out)
+{
+    *out = p->state;
+    out->acked_bytes = ranges_total(&p->plan.acked);
+}

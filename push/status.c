@@ -1,0 +1,218 @@
+#include "push/status.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fsutil.h"
+#include "common/loop.h"
+#include "push/spool.h"
+
+#define ROWS 20     /* of the table, where the screen does not say */
+#define ROWS_LEAST 5
+#define ROWS_OTHER 16 /* lines of the screen left for what is not the table */
+#define PERIOD_MS 1000
+
+/* ---- what both pictures need ---- */
+
+void status_agent(const char *spool, struct journal *j, struct agent_seen *out)
+{
+    memset(out, 0, sizeof *out);
+    out->pid = spool_holder(spool);
+    out->running = out->pid != 0;
+    if (!out->running || !j)
+        return;
+    journal_noted(j, NOTE_MODE, out->mode, sizeof out->mode);
+    journal_noted(j, NOTE_LANES, out->lanes_up, sizeof out->lanes_up);
+    journal_noted(j, NOTE_TROUBLE, out->trouble, sizeof out->trouble);
+}
+
+/* Observers name an exposure as they see it: its name, its file, or the whole path. */
+static bool is_named(const struct exposure *e, const char *word)
+{
+    char root[MEMBER_NAME];
+    if (strcmp(word, e->name) == 0 || strcmp(word, e->path) == 0)
+        return true;
+    if (strchr(word, '/'))
+        return false;
+    exposure_root(word, root);
+    return strcmp(root, e->name) == 0;
+}
+
+bool status_wanted(const struct status_picture *p, const struct exposure *e)
+{
+    const struct status_options *o = p->options;
+    bool wanted = o->name_count == 0;
+    for (int i = 0; i < o->name_count; i++)
+        if (is_named(e, o->names[i]))
+            wanted = p->matched[i] = true;
+    return wanted;
+}
+
+void status_shorten(const char *name, int width, char *out, size_t size)
+{
+    int len = (int)strlen(name), tail = (width - 1) / 2;
+    if (len <= width)
+        snprintf(out, size, "%s", name);
+    else
+        snprintf(out, size, "%.*s~%s", width - 1 - tail, name, name + len - tail);
+}
+
+/* ---- one picture ---- */
+
+/* *out stays NULL when there is no journal yet. */
+static enum status open_journal(const char *spool, struct journal **out, struct fault *why)
+{
+    char path[4200];
+    *out = NULL;
+    snprintf(path, sizeof path, "%.4095s/" JOURNAL_NAME, spool);
+    if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
+        return ST_OK;
+    return journal_open(spool, true, out, why);
+}
+
+static enum status draw(const struct config *c, const struct status_options *o, int rows,
+                        bool *matched, FILE *to, struct fault *why)
+{
+    struct status_picture p = {
+        .options = o, .now_ns = clock_wall(), .rows = rows, .matched = matched};
+    enum status st = open_journal(c->set.spool, &p.journal, why);
+    if (st == ST_OK) {
+        status_agent(c->set.spool, p.journal, &p.agent);
+        st = o->json ? status_json(&p, to, why) : status_table(&p, to, why);
+    }
+    journal_close(&p.journal);
+    return st;
+}
+
+static int say_unmatched(const struct status_options *o, const bool *matched)
+{
+    int code = EXIT_DONE;
+    for (int i = 0; i < o->name_count; i++)
+        if (!matched[i]) {
+            fprintf(stderr, "skyferry-push: no exposure is named '%s'; skyferry-push status --json "
+                            "lists all of them\n", o->names[i]);
+            code = EXIT_FAILED;
+        }
+    return code;
+}
+
+static bool flushed(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    fprintf(stderr, "skyferry-push: cannot write to standard output: %s\n", strerror(errno));
+    return false;
+}
+
+static int once(const struct config *c, const struct status_options *o, bool *matched)
+{
+    struct fault why;
+    enum status st = draw(c, o, ROWS, matched, stdout, &why);
+    if (!flushed())
+        return EXIT_FAILED;
+    if (st == ST_OK)
+        return say_unmatched(o, matched);
+    fprintf(stderr, "skyferry-push: %s\n", why.text);
+    return EXIT_FAILED;
+}
+
+/* ---- again and again ---- */
+
+struct watching {
+    const struct config *config;
+    const struct status_options *options;
+    bool *matched;
+    struct loop *loop;
+    int code;
+};
+
+static int rows_that_fit(void)
+{
+    struct winsize w;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) != 0 || w.ws_row == 0)
+        return ROWS;
+    int rows = w.ws_row - ROWS_OTHER;
+    return rows < ROWS_LEAST ? ROWS_LEAST : rows > ROWS ? ROWS : rows;
+}
+
+/* Drawn in memory and written at once, so that the screen does not flicker. A journal that
+ * cannot be read now may be readable in a second. */
+static void again(void *ctx)
+{
+    struct watching *w = ctx;
+    struct fault why;
+    char *text = NULL;
+    size_t len = 0;
+    bool terminal = isatty(STDOUT_FILENO) && !w->options->json;
+    FILE *memory = open_memstream(&text, &len);
+    if (!memory)
+        return;
+    enum status st = draw(w->config, w->options, rows_that_fit(), w->matched, memory, &why);
+    if (fclose(memory) == 0) {
+        if (terminal)
+            fputs("\033[H\033[J", stdout);
+        if (st == ST_OK || !w->options->json)
+            fwrite(text, 1, len, stdout);
+        if (!terminal && !w->options->json)
+            putchar('\n');
+        if (st != ST_OK)
+            fprintf(terminal ? stdout : stderr, "skyferry-push: %s\n", why.text);
+        if (!flushed()) {
+            w->code = EXIT_FAILED;
+            loop_stop(w->loop);
+        }
+    }
+    free(text);
+}
+
+static void on_signal(void *ctx, int signo)
+{
+    struct watching *w = ctx;
+    (void)signo;
+    loop_stop(w->loop);
+}
+
+static int watch(const struct config *c, const struct status_options *o, bool *matched)
+{
+    struct watching w = {.config = c, .options = o, .matched = matched, .code = EXIT_DONE};
+    struct loop_timer *timer = NULL;
+    struct fault why;
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    enum status st = loop_open(&w.loop, &why);
+    if (st == ST_OK && !(timer = loop_timer_new(w.loop, again, &w)))
+        st = fault(&why, ST_FATAL, "out of memory");
+    if (st == ST_OK)
+        st = loop_signal(w.loop, SIGINT, on_signal, &w, &why);
+    if (st == ST_OK)
+        st = loop_signal(w.loop, SIGTERM, on_signal, &w, &why);
+    if (st == ST_OK) {
+        loop_timer_set(timer, 0, PERIOD_MS);
+        st = loop_run(w.loop, &why);
+    }
+    if (st != ST_OK) {
+        fprintf(stderr, "skyferry-push: %s\n", why.text);
+        w.code = EXIT_FAILED;
+    }
+    loop_timer_free(&timer);
+    loop_close(&w.loop);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    return w.code;
+}
+
+int status_command(const struct config *c, const struct status_options *o)
+{
+    bool *matched = calloc((size_t)o->name_count + 1, sizeof *matched);
+    if (!matched) {
+        fprintf(stderr, "skyferry-push: out of memory\n");
+        return EXIT_FAILED;
+    }
+    int code = o->watch ? watch(c, o, matched) : once(c, o, matched);
+    free(matched);
+    return code;
+}

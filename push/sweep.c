@@ -1,0 +1,188 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/pool.h"
+#include "push/commands.h"
+#include "push/deliver.h"
+#include "push/held.h"
+#include "push/progress.h"
+#include "push/sweep_inner.h"
+
+/* ---- what the far end holds ---- */
+
+static bool asked_about(const struct sweep_item *i)
+{
+    return !i->broken[0] && i->of_night;
+}
+
+static enum status ask(struct sweep *s, struct fault *why)
+{
+    enum status st = ST_RETRY;
+    struct lane_options lane;
+    size_t n = 0;
+    struct wire_have *asked = calloc(s->count + 1, sizeof *asked);
+    bool *held = calloc(s->count + 1, sizeof *held);
+    if (!asked || !held) {
+        fault(why, ST_RETRY, "out of memory for %zu exposures", s->count);
+        goto out;
+    }
+    for (size_t i = 0; i < s->count; i++) {
+        const struct sweep_item *item = &s->items[i];
+        struct wire_have *h = &asked[n];
+        if (!asked_about(item))
+            continue;
+        snprintf(h->name, sizeof h->name, "%s", item->name);
+        snprintf(h->date_obs, sizeof h->date_obs, "%s", item->facts.date_obs);
+        h->mtime_ns = item->file.mtime_ns;
+        h->source_size = item->file.size;
+        memcpy(h->source_sha256, item->sha256, sizeof h->source_sha256);
+        n++;
+    }
+    settings_lane(&s->config->set, &lane);
+    if (lane.connect_timeout_s > s->o->timeout_s)
+        lane.connect_timeout_s = s->o->timeout_s;
+    /* With nothing to ask the far end is still greeted: an empty night must not pass for a
+     * complete one while the line is down. */
+    st = n ? held_ask(&lane, asked, held, n, why) : lane_ask(&lane, NULL, &s->hello, NULL, why);
+    n = 0;
+    for (size_t i = 0; i < s->count && st == ST_OK; i++)
+        if (asked_about(&s->items[i]))
+            s->items[i].held = held[n++];
+out:
+    free(asked);
+    free(held);
+    return st;
+}
+
+/* An exposure without a number is never left behind for it. */
+static bool excluded(const struct sweep *s, const struct sweep_item *i)
+{
+    return s->o->exp_min >= 0 && i->facts.expnum >= 0 && i->facts.expnum <= s->o->exp_min;
+}
+
+struct tally {
+    size_t total, held, missing, excluded, broken, to_send;
+};
+
+static void tally(const struct sweep *s, struct tally *t)
+{
+    *t = (struct tally){0};
+    for (size_t i = 0; i < s->count; i++) {
+        const struct sweep_item *item = &s->items[i];
+        if (!item->of_night)
+            continue;
+        t->total++;
+        t->held += item->held;
+        t->missing += !item->held;
+        if (!item->held && item->broken[0])
+            t->broken++;
+        else if (!item->held && excluded(s, item))
+            t->excluded++;
+        else if (!item->held)
+            t->to_send++;
+    }
+}
+
+static void print_tally(const struct sweep *s, const struct tally *t)
+{
+    printf("total %zu, held %zu, missing %zu, to send %zu\n", t->total, t->held, t->missing,
+           t->to_send);
+    if (t->excluded)
+        printf("not to be sent: %zu with exposure numbers up to %lld (--exp-min)\n", t->excluded,
+               (long long)s->o->exp_min);
+    for (size_t i = 0; i < s->count; i++)
+        if (s->items[i].of_night && s->items[i].broken[0])
+            printf("cannot be sent: %s: %s\n", s->items[i].path, s->items[i].broken);
+}
+
+static void print_missing(const struct sweep *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        const struct sweep_item *item = &s->items[i];
+        if (item->of_night && !item->held && !item->broken[0] && !excluded(s, item))
+            printf("missing: %s\n", item->path);
+    }
+}
+
+/* ---- sending ---- */
+
+static bool print_rest(void *ctx, const struct exposure *e)
+{
+    (void)ctx;
+    printf("not delivered: %s: %s%s%s\n", e->path, exposure_state_names[e->state],
+           e->reason[0] ? ": " : "", e->reason);
+    return true;
+}
+
+static void send_missing(struct sweep *s, struct deliver_result *r)
+{
+    struct fault why;
+    for (size_t i = 0; i < s->count; i++) {
+        struct sweep_item *item = &s->items[i];
+        if (!item->of_night || item->held || item->broken[0] || excluded(s, item))
+            continue;
+        if (deliver_add(s->deliver, item->path, ORIGIN_SWEEP, true, &why) != ST_OK)
+            snprintf(item->broken, sizeof item->broken, "%.400s", why.text);
+    }
+    deliver_wait(s->deliver, s->o->timeout_s, r);
+    if (deliver_rest(s->deliver, print_rest, NULL, &why) != ST_OK)
+        fprintf(stderr, "skyferry-push: %s\n", why.text);
+}
+
+static int unreachable(const struct fault *why)
+{
+    fprintf(stderr, "skyferry-push: the far end cannot be reached, so it is not known what it "
+                    "lacks: %s\n", why->text);
+    return EXIT_UNREACHABLE;
+}
+
+static int finish(struct sweep *s, const struct tally *before)
+{
+    struct deliver_result r = {0};
+    struct tally after;
+    struct fault why;
+    if (before->to_send > 0)
+        send_missing(s, &r);
+    if (r.unreachable)
+        return unreachable(&r.trouble);
+    if (r.trouble.grade != ST_OK)
+        fprintf(stderr, "skyferry-push: %s\n", r.trouble.text);
+    if (before->to_send > 0 && ask(s, &why) != ST_OK)
+        return unreachable(&why);
+    tally(s, &after);
+    size_t sent = before->to_send - after.to_send;
+    printf("sent %zu of %zu, missing %zu of %zu (%.1f %% held)\n", sent, before->to_send,
+           after.missing, after.total,
+           after.total ? 100.0 * (double)after.held / (double)after.total : 100.0);
+    return after.missing > after.excluded ? EXIT_INCOMPLETE : EXIT_DONE;
+}
+
+int sweep_command(const struct config *c, const struct sweep_options *o)
+{
+    struct sweep s = {.config = c, .o = o};
+    struct tally t;
+    struct fault why;
+    int code = EXIT_FAILED;
+    if (deliver_open(c, &s.deliver, &why) != ST_OK || sweep_look(&s, &why) != ST_OK) {
+        fprintf(stderr, "skyferry-push: %s\n", why.text);
+        goto out;
+    }
+    if (ask(&s, &why) != ST_OK) {
+        code = unreachable(&why);
+        goto out;
+    }
+    tally(&s, &t);
+    print_tally(&s, &t);
+    if (o->dry_run) {
+        print_missing(&s);
+        code = t.missing > t.excluded ? EXIT_INCOMPLETE : EXIT_DONE;
+    } else {
+        code = finish(&s, &t);
+    }
+out:
+    deliver_close(&s.deliver);
+    sweep_free(&s);
+    return code;
+}

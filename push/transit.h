@@ -1,0 +1,42 @@
+/* One exposure under way: its encoding and its shipment side by side, and how the two ends
+ * meet. A bundle that was finished before a restart is verified and goes on instead of
+ * being encoded again. Main thread only; ends by one call of `ended`. */
+#ifndef SKYFERRY_TRANSIT_H
+#define SKYFERRY_TRANSIT_H
+
+#include "push/encode.h"
+#include "push/ship.h"
+#include "push/spool.h"
+
+struct transit;
+
+struct transit_order {
+    const struct exposure *e;           /* copied; state SENDING, bundle_id set */
+    const struct camera *camera;
+    const struct codec_options *codec;
+    const struct spool *spool;          /* outlives the transit, as do pool and ship */
+    struct pool *pool;
+    struct ship *ship;
+    int urgency;
+    int64_t number;                     /* of the shipment: never used twice */
+    bool resume;                        /* the far end may hold some of it */
+    void *ctx;
+    /* Makes what is in e durable; other than OK: the transit has been dropped. */
+    enum status (*save)(void *ctx, const struct exposure *e);
+    /* OK: stored, all is in e. `changed`: the file is another version now. *t is gone after it. */
+    void (*ended)(void *ctx, struct transit *t, const struct exposure *e, const struct fault *why,
+                  bool changed);
+};
+
+enum status transit_start(const struct transit_order *o, struct transit **out, struct fault *why);
+/* Stops it without a word; the far end keeps what it has. An unfinished bundle is removed. */
+void transit_drop(struct transit **t);
+
+int64_t transit_exposure(const struct transit *t); /* its id */
+/* What has been sent and acknowledged so far (all 0 before the first byte). */
+void transit_state(const struct transit *t, struct shipment_state *out);
+
+/* Does the receipt speak of this bundle, or of the same source file stored before? */
+bool transit_receipt_fits(const struct exposure *e, const struct receipt *r);
+
+#endif
