@@ -1,0 +1,345 @@
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pull/catalogue.h"
+#include "pull/catalogue_inner.h"
+
+/* AUTOINCREMENT: an id is never given twice, so a late answer about a forgotten job or
+ * exposure can never be taken for another's. */
+static const char schema_1[] =
+    "CREATE TABLE exposures ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, bundle TEXT NOT NULL UNIQUE, name TEXT NOT NULL,"
+    " night TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL, due_ns INTEGER NOT NULL,"
+    " reason TEXT NOT NULL, force INTEGER NOT NULL,"
+    " closed_ns INTEGER NOT NULL, noticed_ns INTEGER NOT NULL, encoded_ns INTEGER NOT NULL,"
+    " first_ns INTEGER NOT NULL, stored_ns INTEGER NOT NULL, indexed_ns INTEGER NOT NULL,"
+    " placed_ns INTEGER NOT NULL, done_ns INTEGER NOT NULL,"
+    " source_name TEXT NOT NULL, source_sha256 TEXT NOT NULL, source_size INTEGER NOT NULL,"
+    " raw_size INTEGER NOT NULL,"
+    " bundle_sha256 TEXT NOT NULL, bundle_size INTEGER NOT NULL, bundle_mtime_ns INTEGER NOT NULL,"
+    " object TEXT NOT NULL, filter TEXT NOT NULL, obstype TEXT NOT NULL, propid TEXT NOT NULL,"
+    " date_obs TEXT NOT NULL, expnum INTEGER NOT NULL, date_ns INTEGER NOT NULL, exptime REAL,"
+    " ccds INTEGER NOT NULL DEFAULT 0, placed INTEGER NOT NULL DEFAULT 0,"
+    " jobs INTEGER NOT NULL DEFAULT 0, jobs_done INTEGER NOT NULL DEFAULT 0,"
+    " faults INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX exposures_state ON exposures (state, due_ns);"
+    "CREATE INDEX exposures_name ON exposures (name);"
+    "CREATE INDEX exposures_night ON exposures (night);"
+    "CREATE INDEX exposures_source ON exposures (source_sha256);"
+    "CREATE TABLE jobs ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, exposure INTEGER NOT NULL REFERENCES exposures (id),"
+    " number INTEGER NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL,"
+    " due_ns INTEGER NOT NULL, started_ns INTEGER NOT NULL, ended_ns INTEGER NOT NULL,"
+    " folder TEXT NOT NULL, handle TEXT NOT NULL, reason TEXT NOT NULL,"
+    " UNIQUE (exposure, number));"
+    "CREATE INDEX jobs_state ON jobs (state, due_ns);"
+    "CREATE TABLE ccds ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, exposure INTEGER NOT NULL REFERENCES exposures (id),"
+    " job INTEGER REFERENCES jobs (id), ccd INTEGER NOT NULL, hdu INTEGER NOT NULL,"
+    " extname TEXT NOT NULL, member TEXT NOT NULL, codec TEXT NOT NULL, qstep REAL,"
+    " state TEXT NOT NULL, reason TEXT NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL,"
+    " placed_ns INTEGER NOT NULL, datasum TEXT NOT NULL, checksum TEXT NOT NULL,"
+    " background REAL, noise REAL, saturated REAL, stars REAL, fwhm REAL,"
+    " error TEXT NOT NULL DEFAULT '', UNIQUE (exposure, hdu));"
+    "CREATE INDEX ccds_job ON ccds (job);"
+    "CREATE INDEX ccds_path ON ccds (path) WHERE state = 'placed';"
+    "CREATE TABLE requests ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, exposure INTEGER NOT NULL REFERENCES exposures (id),"
+    " verb INTEGER NOT NULL, force INTEGER NOT NULL);";
+
+static const char *const migrations[] = {schema_1, NULL};
+
+const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first",
+                                         "stored", "indexed", "placed", "done"};
+static const char *const exposure_states[EX_STATES] = {"stored", "placed", "working", "done",
+                                                       "parked"};
+
+const char *exposure_state_name(enum exposure_state s)
+{
+    return exposure_states[s];
+}
+
+int catalogue_word(const char *word, const char *const *names, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(word, names[i]) == 0)
+            return i;
+    return 0;
+}
+
+enum status catalogue_open(const char *path, bool read_only, struct catalogue **out,
+                           struct fault *why)
+{
+    *out = NULL;
+    struct catalogue *c = calloc(1, sizeof *c);
+    if (!c)
+        return fault(why, ST_FATAL, "out of memory for the catalogue '%s'", path);
+    enum status st = db_open(path, migrations, read_only, &c->db, why);
+    if (st != ST_OK)
+        free(c);
+    else
+        *out = c;
+    return st;
+}
+
+void catalogue_close(struct catalogue **c)
+{
+    if (!*c)
+        return;
+    db_close(&(*c)->db);
+    free(*c);
+    *c = NULL;
+}
+
+enum status catalogue_begin(struct catalogue *c, struct fault *why)
+{
+    return db_begin(c->db, why);
+}
+
+enum status catalogue_commit(struct catalogue *c, struct fault *why)
+{
+    return db_commit(c->db, why);
+}
+
+void catalogue_rollback(struct catalogue *c)
+{
+    db_rollback(c->db);
+}
+
+/* ---- exposures ---- */
+
+/* One order of columns for reading and writing. */
+#define EXPOSURE_TYPES "ssssiisiiiiiiiiissiisiisssssiid"
+#define EXPOSURE_COLUMNS                                                                         \
+    "bundle, name, night, state, attempts, due_ns, reason, force, closed_ns, noticed_ns,"        \
+    " encoded_ns, first_ns, stored_ns, indexed_ns, placed_ns, done_ns, source_name,"             \
+    " source_sha256, source_size, raw_size, bundle_sha256, bundle_size, bundle_mtime_ns, object, filter,"  \
+    " obstype, propid, date_obs, expnum, date_ns, exptime"
+#define EXPOSURE_VALUES(x)                                                                       \
+    (x)->bundle, (x)->name, (x)->night, exposure_states[(x)->state], (int64_t)(x)->attempts,     \
+        (x)->due_ns, (x)->reason, (int64_t)(x)->force, (x)->stamp[0], (x)->stamp[1],             \
+        (x)->stamp[2], (x)->stamp[3], (x)->stamp[4], (x)->stamp[5], (x)->stamp[6],               \
+        (x)->stamp[7], (x)->source_name, (x)->source_sha256, (x)->source_size, (x)->raw_size,    \
+        (x)->bundle_sha256, (x)->bundle_size, (x)->bundle_mtime_ns, (x)->facts.object,           \
+        (x)->facts.filter, (x)->facts.obstype, (x)->facts.propid, (x)->facts.date_obs,           \
+        (x)->facts.expnum, (x)->facts.date_ns, (x)->facts.exptime
+
+enum status catalogue_add(struct catalogue *c, struct exposure *x, struct fault *why)
+{
+    int64_t known;
+    enum status st = db_begin(c->db, why);
+    if (st != ST_OK)
+        return st;
+    st = db_int(c->db, why, &known, 0, "SELECT id FROM exposures WHERE bundle = ?", "s",
+                x->bundle);
+    if (st == ST_OK && known)
+        st = fault(why, ST_REJECT, "bundle '%s' is in the catalogue already", x->bundle);
+    if (st == ST_OK)
+        st = db_run(c->db, why,
+                    "INSERT INTO exposures (" EXPOSURE_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?,"
+                    "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    EXPOSURE_TYPES, EXPOSURE_VALUES(x));
+    if (st == ST_OK)
+        x->id = db_last_id(c->db);
+    if (st == ST_OK)
+        return db_commit(c->db, why);
+    db_rollback(c->db);
+    return st;
+}
+
+enum status catalogue_save(struct catalogue *c, const struct exposure *x, struct fault *why)
+{
+    return db_run(c->db, why,
+                  "UPDATE exposures SET (" EXPOSURE_COLUMNS ") = (?,?,?,?,?,?,?,?,?,?,"
+                  "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ?",
+                  EXPOSURE_TYPES "i", EXPOSURE_VALUES(x), x->id);
+}
+
+#define EXPOSURE_SELECT                                                                          \
+    "SELECT id, " EXPOSURE_COLUMNS ", ccds, placed, jobs, jobs_done, faults FROM exposures "
+
+static void read_exposure(const struct db_row *row, struct exposure *x)
+{
+    int at = 0;
+    memset(x, 0, sizeof *x);
+    x->id = db_col_int(row, at++);
+    TAKE_TEXT(x->bundle, row, at++);
+    TAKE_TEXT(x->name, row, at++);
+    TAKE_TEXT(x->night, row, at++);
+    x->state = (enum exposure_state)catalogue_word(db_col_text(row, at++), exposure_states,
+                                                   EX_STATES);
+    x->attempts = (int)db_col_int(row, at++);
+    x->due_ns = db_col_int(row, at++);
+    TAKE_TEXT(x->reason, row, at++);
+    x->force = db_col_int(row, at++) != 0;
+    for (int i = 0; i < STAMPS; i++)
+        x->stamp[i] = db_col_int(row, at++);
+    TAKE_TEXT(x->source_name, row, at++);
+    TAKE_TEXT(x->source_sha256, row, at++);
+    x->source_size = db_col_int(row, at++);
+    x->raw_size = db_col_int(row, at++);
+    TAKE_TEXT(x->bundle_sha256, row, at++);
+    x->bundle_size = db_col_int(row, at++);
+    x->bundle_mtime_ns = db_col_int(row, at++);
+    TAKE_TEXT(x->facts.object, row, at++);
+    TAKE_TEXT(x->facts.filter, row, at++);
+    TAKE_TEXT(x->facts.obstype, row, at++);
+    TAKE_TEXT(x->facts.propid, row, at++);
+    TAKE_TEXT(x->facts.date_obs, row, at++);
+    x->facts.expnum = db_col_int(row, at++);
+    x->facts.date_ns = db_col_int(row, at++);
+    x->facts.exptime = db_col_real(row, at++);
+    x->ccds = (int)db_col_int(row, at++);
+    x->placed = (int)db_col_int(row, at++);
+    x->jobs = (int)db_col_int(row, at++);
+    x->jobs_done = (int)db_col_int(row, at++);
+    x->faults = (int)db_col_int(row, at++);
+}
+
+struct one_exposure {
+    struct exposure *x;
+    bool found;
+};
+
+static bool take_one(void *ctx, const struct db_row *row)
+{
+    struct one_exposure *one = ctx;
+    read_exposure(row, one->x);
+    one->found = true;
+    return false;
+}
+
+enum status catalogue_get(struct catalogue *c, int64_t id, struct exposure *x, bool *found,
+                          struct fault *why)
+{
+    struct one_exposure one = {x, false};
+    enum status st = db_each(c->db, why, take_one, &one, EXPOSURE_SELECT "WHERE id = ?", "i", id);
+    *found = one.found;
+    return st;
+}
+
+enum status catalogue_by_bundle(struct catalogue *c, const char *bundle, struct exposure *x,
+                                bool *found, struct fault *why)
+{
+    struct one_exposure one = {x, false};
+    enum status st = db_each(c->db, why, take_one, &one, EXPOSURE_SELECT "WHERE bundle = ?", "s",
+                             bundle);
+    *found = one.found;
+    return st;
+}
+
+enum status catalogue_by_source(struct catalogue *c, const struct exposure *like,
+                                struct exposure *x, bool *found, struct fault *why)
+{
+    struct one_exposure one = {x, false};
+    enum status st = db_each(c->db, why, take_one, &one,
+                             EXPOSURE_SELECT "WHERE source_sha256 = ? AND id <> ? AND state <> "
+                             "'parked' ORDER BY id",
+                             "si", like->source_sha256, like->id);
+    *found = one.found;
+    return st;
+}
+
+/* "NIGHT/NAME.tar" into its parts; night is "" when the text names none. */
+static void split_name(const char *text, char night[NIGHT_SIZE], char name[MEMBER_NAME])
+{
+    const char *slash = strrchr(text, '/');
+    const char *base = slash ? slash + 1 : text;
+    size_t len = strlen(base);
+    night[0] = '\0';
+    if (slash) {
+        const char *from = slash;
+        while (from > text && from[-1] != '/')
+            from--;
+        snprintf(night, NIGHT_SIZE, "%.*s", (int)(slash - from), from);
+    }
+    if (len > 4 && strcmp(base + len - 4, ".tar") == 0)
+        len -= 4;
+    snprintf(name, MEMBER_NAME, "%.*s", (int)len, base);
+}
+
+struct each_exposure {
+    exposure_fn *fn;
+    void *ctx;
+};
+
+static bool take_each(void *ctx, const struct db_row *row)
+{
+    struct each_exposure *each = ctx;
+    struct exposure x;
+    read_exposure(row, &x);
+    return each->fn(each->ctx, &x);
+}
+
+/* The words of a mask of states, for SQL's IN: "'stored','placed'". */
+static void state_list(unsigned states, char *out, size_t size)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (int i = 0; i < EX_STATES; i++)
+        if ((!states || (states & (1u << i))) && at < size)
+            at += (size_t)snprintf(out + at, size - at, "%s'%s'", at ? "," : "",
+                                   exposure_states[i]);
+}
+
+enum status catalogue_each(struct catalogue *c, const struct catalogue_pick *p, exposure_fn *fn,
+                           void *ctx, struct fault *why)
+{
+    char night[NIGHT_SIZE] = "", name[MEMBER_NAME] = "", states[128], sql[2048];
+    struct each_exposure each = {fn, ctx};
+    if (p->name)
+        split_name(p->name, night, name);
+    if (p->night)
+        snprintf(night, sizeof night, "%s", p->night);
+    state_list(p->states, states, sizeof states);
+    /* Conditions that are not asked for keep their argument but not their index. */
+    snprintf(sql, sizeof sql,
+             EXPOSURE_SELECT "WHERE state IN (%s) AND %s AND %s AND %s ORDER BY id %s LIMIT ?4",
+             states, p->name ? "name = ?1" : "?1 IS NOT NULL",
+             night[0] ? "night = ?2" : "?2 IS NOT NULL",
+             p->due_ns > 0 ? "due_ns <= ?3" : "?3 IS NOT NULL", p->oldest_first ? "ASC" : "DESC");
+    return db_each(c->db, why, take_each, &each, sql, "ssii", name, night, p->due_ns,
+                   (int64_t)(p->limit > 0 ? p->limit : -1));
+}
+
+enum status catalogue_next_due(struct catalogue *c, unsigned states, int64_t after, int64_t *due,
+                               struct fault *why)
+{
+    char list[128], sql[256];
+    state_list(states, list, sizeof list);
+    snprintf(sql, sizeof sql,
+             "SELECT min(due_ns) FROM exposures WHERE state IN (%s) AND due_ns > ?", list);
+    return db_int(c->db, why, due, 0, sql, "i", after);
+}
+
+enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault *why)
+{
+    return db_run(c->db, why,
+                  "UPDATE exposures SET"
+                  " ccds = (SELECT count(*) FROM ccds WHERE exposure = ?1),"
+                  " placed = (SELECT count(*) FROM ccds WHERE exposure = ?1 AND state = 'placed'),"
+                  " jobs = (SELECT count(*) FROM jobs WHERE exposure = ?1),"
+                  " jobs_done = (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'done'),"
+                  " faults = (SELECT count(*) FROM ccds WHERE exposure = ?1 AND state = 'parked')"
+                  "        + (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'failed')"
+                  " WHERE id = ?1",
+                  "i", exposure);
+}
+
+enum status catalogue_clear(struct catalogue *c, int64_t exposure, struct fault *why)
+{
+    enum status st = db_begin(c->db, why);
+    if (st != ST_OK)
+        return st;
+    st = db_run(c->db, why, "DELETE FROM ccds WHERE exposure = ?", "i", exposure);
+    if (st == ST_OK)
+        st = db_run(c->db, why, "DELETE FROM jobs WHERE exposure = ?", "i", exposure);
+    if (st == ST_OK)
+        st = catalogue_count(c, exposure, why);
+    if (st == ST_OK)
+        return db_commit(c->db, why);
+    db_rollback(c->db);
+    return st;
+}

@@ -1,0 +1,106 @@
+/* The catalogue: one SQLite file (common/db.h) that knows every exposure, ccd and job of a
+ * store; `rebuild` can make it again from the tree. Typed rows only, no SQL outside. The
+ * daemon's main thread writes; other commands open it read-only, or write a request that
+ * the daemon takes up. Structs are copied in and out; texts are UTF-8 as they came. */
+#ifndef SKYFERRY_PULL_CATALOGUE_H
+#define SKYFERRY_PULL_CATALOGUE_H
+
+#include <stddef.h>
+
+#include "pull/exposure.h"
+
+struct catalogue;
+
+enum status catalogue_open(const char *path, bool read_only, struct catalogue **out,
+                           struct fault *why);
+void catalogue_close(struct catalogue **c);
+
+/* One transaction; nested calls join the outer one. */
+enum status catalogue_begin(struct catalogue *c, struct fault *why);
+enum status catalogue_commit(struct catalogue *c, struct fault *why);
+void catalogue_rollback(struct catalogue *c);
+
+/* ---- exposures ---- */
+
+/* Inserts x and sets its id; REJECT when its bundle is catalogued already. */
+enum status catalogue_add(struct catalogue *c, struct exposure *x, struct fault *why);
+/* Writes all of x but its id and counts. */
+enum status catalogue_save(struct catalogue *c, const struct exposure *x, struct fault *why);
+/* One exposure; *found says whether there is one. */
+enum status catalogue_get(struct catalogue *c, int64_t id, struct exposure *x, bool *found,
+                          struct fault *why);
+enum status catalogue_by_bundle(struct catalogue *c, const char *bundle, struct exposure *x,
+                                bool *found, struct fault *why);
+/* Another exposure, not parked, of the same source file. */
+enum status catalogue_by_source(struct catalogue *c, const struct exposure *like,
+                                struct exposure *x, bool *found, struct fault *why);
+
+/* Which ones: NULL, 0 and -1 choose all. Newest first, or in order of arrival. */
+struct catalogue_pick {
+    const char *name;      /* "NAME", "NIGHT/NAME", with or without ".tar" */
+    const char *night;
+    unsigned states;       /* mask of 1 << enum exposure_state; 0: all */
+    int64_t due_ns;        /* > 0: due by then */
+    int limit;             /* <= 0: all */
+    bool oldest_first;
+};
+typedef bool exposure_fn(void *ctx, const struct exposure *x); /* false: enough */
+enum status catalogue_each(struct catalogue *c, const struct catalogue_pick *p, exposure_fn *fn,
+                           void *ctx, struct fault *why);
+/* The earliest due_ns of those states after `after`; 0 when there is none. */
+enum status catalogue_next_due(struct catalogue *c, unsigned states, int64_t after, int64_t *due,
+                               struct fault *why);
+/* Sets ccds, placed, jobs, jobs_done and faults from the rows below. */
+enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault *why);
+/* Forgets the exposure's ccds, jobs and figures. */
+enum status catalogue_clear(struct catalogue *c, int64_t exposure, struct fault *why);
+
+/* ---- ccds ---- */
+
+/* Inserts (id 0; sets it) or updates. */
+enum status catalogue_put_ccd(struct catalogue *c, struct ccd *one, struct fault *why);
+/* All ccds of an exposure by ccd number and HDU; *out is malloc'ed. */
+enum status catalogue_ccds(struct catalogue *c, int64_t exposure, struct ccd **out, size_t *count,
+                           struct fault *why);
+/* Which exposure's placed ccd has this path; *exposure is 0 when none has. */
+enum status catalogue_path_owner(struct catalogue *c, const char *path, int64_t *exposure,
+                                 struct fault *why);
+enum status catalogue_put_quality(struct catalogue *c, int64_t ccd_id, const struct quality *q,
+                                  struct fault *why);
+
+/* ---- jobs ---- */
+
+enum status catalogue_put_job(struct catalogue *c, struct job *one, struct fault *why);
+enum status catalogue_get_job(struct catalogue *c, int64_t id, struct job *out, bool *found,
+                              struct fault *why);
+typedef bool job_fn(void *ctx, const struct job *j);
+/* Jobs of one exposure by number (exposure > 0), or of all in a state, oldest first. */
+enum status catalogue_jobs_of(struct catalogue *c, int64_t exposure, job_fn *fn, void *ctx,
+                              struct fault *why);
+enum status catalogue_jobs_in(struct catalogue *c, enum job_state state, job_fn *fn, void *ctx,
+                              struct fault *why);
+enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *due,
+                                   struct fault *why);
+
+/* ---- requests: what another process asks of the daemon ---- */
+
+enum request_verb { ASK_REPROCESS, ASK_RETRY };
+struct request {
+    int64_t id, exposure;
+    enum request_verb verb;
+    bool force;
+};
+enum status catalogue_ask(struct catalogue *c, int64_t exposure, enum request_verb verb,
+                          bool force, struct fault *why);
+typedef bool request_fn(void *ctx, const struct request *r);
+enum status catalogue_requests(struct catalogue *c, request_fn *fn, void *ctx, struct fault *why);
+enum status catalogue_answered(struct catalogue *c, int64_t request, struct fault *why);
+/* Does a request for this exposure still wait? */
+enum status catalogue_is_asked(struct catalogue *c, int64_t exposure, bool *asked,
+                               struct fault *why);
+
+const char *exposure_state_name(enum exposure_state s);
+const char *ccd_state_name(enum ccd_state s);
+const char *job_state_name(enum job_state s);
+
+#endif

@@ -1,0 +1,20 @@
+/* Shared by catalogue*.c only: the handle behind struct catalogue, and how a fixed-size
+ * text member is filled from a column. The tables are in catalogue.c. */
+#ifndef SKYFERRY_PULL_CATALOGUE_INNER_H
+#define SKYFERRY_PULL_CATALOGUE_INNER_H
+
+#include "common/db.h"
+#include "pull/catalogue.h"
+
+struct catalogue {
+    struct db *db;
+};
+
+/* Cuts to the member's size. */
+#define TAKE_TEXT(member, row, column) \
+    snprintf((member), sizeof(member), "%s", db_col_text((row), (column)))
+
+/* A stored word back to its number; a word that none of names[0..count) is becomes 0. */
+int catalogue_word(const char *word, const char *const *names, int count);
+
+#endif

@@ -1,0 +1,279 @@
+/* The catalogue's lesser rows: ccds, jobs, figures, requests. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pull/catalogue_inner.h"
+
+static const char *const ccd_states[] = {"waiting", "placed", "parked"};
+static const char *const job_states[] = {"waiting", "running", "done", "failed", "dry"};
+
+const char *ccd_state_name(enum ccd_state s)
+{
+    return ccd_states[s];
+}
+
+const char *job_state_name(enum job_state s)
+{
+    return job_states[s];
+}
+
+/* ---- ccds ---- */
+
+enum status catalogue_put_ccd(struct catalogue *c, struct ccd *one, struct fault *why)
+{
+    static const char insert[] =
+        "INSERT INTO ccds (exposure, job, ccd, hdu, extname, member, codec, qstep, state, reason,"
+        " path, size, placed_ns, datasum, checksum)"
+        " VALUES (?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    static const char update[] =
+        "UPDATE ccds SET (exposure, job, ccd, hdu, extname, member, codec, qstep, state, reason,"
+        " path, size, placed_ns, datasum, checksum)"
+        " = (?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?";
+#define CCD_VALUES                                                                               \
+    one->exposure, one->job, (int64_t)one->ccd, (int64_t)one->hdu, one->extname, one->member,    \
+        one->codec, one->qstep, ccd_states[one->state], one->reason, one->path, one->size,       \
+        one->placed_ns, one->datasum, one->checksum
+    if (one->id)
+        return db_run(c->db, why, update, "iiiisssdsssiissi", CCD_VALUES, one->id);
+    enum status st = db_run(c->db, why, insert, "iiiisssdsssiiss", CCD_VALUES);
+    if (st == ST_OK)
+        one->id = db_last_id(c->db);
+    return st;
+}
+
+struct ccd_list {
+    struct ccd *items;
+    size_t count, room;
+    bool full; /* out of memory */
+};
+
+static void read_ccd(const struct db_row *row, struct ccd *one)
+{
+    int at = 0;
+    memset(one, 0, sizeof *one);
+    one->id = db_col_int(row, at++);
+    one->exposure = db_col_int(row, at++);
+    one->job = db_col_int(row, at++);
+    one->ccd = (int)db_col_int(row, at++);
+    one->hdu = (int)db_col_int(row, at++);
+    TAKE_TEXT(one->extname, row, at++);
+    TAKE_TEXT(one->member, row, at++);
+    TAKE_TEXT(one->codec, row, at++);
+    one->qstep = db_col_real(row, at++);
+    one->state = (enum ccd_state)catalogue_word(db_col_text(row, at++), ccd_states, 3);
+    TAKE_TEXT(one->reason, row, at++);
+    TAKE_TEXT(one->path, row, at++);
+    one->size = db_col_int(row, at++);
+    one->placed_ns = db_col_int(row, at++);
+    TAKE_TEXT(one->datasum, row, at++);
+    TAKE_TEXT(one->checksum, row, at++);
+    one->quality.background = db_col_real(row, at++);
+    one->quality.noise = db_col_real(row, at++);
+    one->quality.saturated = db_col_real(row, at++);
+    one->quality.stars = db_col_real(row, at++);
+    one->quality.fwhm = db_col_real(row, at++);
+    TAKE_TEXT(one->quality.error, row, at++);
+}
+
+static bool take_ccd(void *ctx, const struct db_row *row)
+{
+    struct ccd_list *list = ctx;
+    if (list->count == list->room) {
+        size_t room = list->room ? 2 * list->room : 64;
+        struct ccd *bigger = realloc(list->items, room * sizeof *bigger);
+        if (!bigger) {
+            list->full = true;
+            return false;
+        }
+        list->items = bigger;
+        list->room = room;
+    }
+    read_ccd(row, &list->items[list->count++]);
+    return true;
+}
+
+enum status catalogue_ccds(struct catalogue *c, int64_t exposure, struct ccd **out, size_t *count,
+                           struct fault *why)
+{
+    struct ccd_list list = {0};
+    enum status st = db_each(c->db, why, take_ccd, &list,
+                             "SELECT id, exposure, job, ccd, hdu, extname, member, codec, qstep,"
+                             " state, reason, path, size, placed_ns, datasum, checksum, background,"
+                             " noise, saturated, stars, fwhm, error FROM ccds WHERE exposure = ?"
+                             " ORDER BY ccd, hdu",
+                             "i", exposure);
+    if (st == ST_OK && list.full)
+        st = fault(why, ST_RETRY, "out of memory for the ccds of an exposure");
+    if (st != ST_OK) {
+        free(list.items);
+        list = (struct ccd_list){0};
+    }
+    *out = list.items;
+    *count = list.count;
+    return st;
+}
+
+enum status catalogue_path_owner(struct catalogue *c, const char *path, int64_t *exposure,
+                                 struct fault *why)
+{
+    return db_int(c->db, why, exposure, 0,
+                  "SELECT exposure FROM ccds WHERE path = ? AND state = 'placed'", "s", path);
+}
+
+enum status catalogue_put_quality(struct catalogue *c, int64_t ccd_id, const struct quality *q,
+                                  struct fault *why)
+{
+    return db_run(c->db, why,
+                  "UPDATE ccds SET background = ?, noise = ?, saturated = ?, stars = ?, fwhm = ?,"
+                  " error = ? WHERE id = ?",
+                  "dddddsi", q->background, q->noise, q->saturated, q->stars, q->fwhm, q->error,
+                  ccd_id);
+}
+
+/* ---- jobs ---- */
+
+#define JOB_COLUMNS                                                                              \
+    "exposure, number, state, attempts, due_ns, started_ns, ended_ns, folder, handle, reason"
+
+enum status catalogue_put_job(struct catalogue *c, struct job *one, struct fault *why)
+{
+#define JOB_VALUES                                                                               \
+    one->exposure, (int64_t)one->number, job_states[one->state], (int64_t)one->attempts,         \
+        one->due_ns, one->started_ns, one->ended_ns, one->folder, one->handle, one->reason
+    if (one->id)
+        return db_run(c->db, why,
+                      "UPDATE jobs SET (" JOB_COLUMNS ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                      " WHERE id = ?",
+                      "iisiiiisssi", JOB_VALUES, one->id);
+    enum status st = db_run(c->db, why,
+                            "INSERT INTO jobs (" JOB_COLUMNS ") VALUES"
+                            " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                            "iisiiiisss", JOB_VALUES);
+    if (st == ST_OK)
+        one->id = db_last_id(c->db);
+    return st;
+}
+
+static void read_job(const struct db_row *row, struct job *j)
+{
+    int at = 0;
+    memset(j, 0, sizeof *j);
+    j->id = db_col_int(row, at++);
+    j->exposure = db_col_int(row, at++);
+    j->number = (int)db_col_int(row, at++);
+    j->state = (enum job_state)catalogue_word(db_col_text(row, at++), job_states, 5);
+    j->attempts = (int)db_col_int(row, at++);
+    j->due_ns = db_col_int(row, at++);
+    j->started_ns = db_col_int(row, at++);
+    j->ended_ns = db_col_int(row, at++);
+    TAKE_TEXT(j->folder, row, at++);
+    TAKE_TEXT(j->handle, row, at++);
+    TAKE_TEXT(j->reason, row, at++);
+}
+
+struct each_job {
+    job_fn *fn;
+    void *ctx;
+};
+
+static bool take_job(void *ctx, const struct db_row *row)
+{
+    struct each_job *each = ctx;
+    struct job j;
+    read_job(row, &j);
+    return each->fn(each->ctx, &j);
+}
+
+struct one_job {
+    struct job *out;
+    bool found;
+};
+
+static bool take_one_job(void *ctx, const struct db_row *row)
+{
+    struct one_job *one = ctx;
+    read_job(row, one->out);
+    one->found = true;
+    return false;
+}
+
+#define JOB_SELECT "SELECT id, " JOB_COLUMNS " FROM jobs "
+
+enum status catalogue_get_job(struct catalogue *c, int64_t id, struct job *out, bool *found,
+                              struct fault *why)
+{
+    struct one_job one = {out, false};
+    enum status st = db_each(c->db, why, take_one_job, &one, JOB_SELECT "WHERE id = ?", "i", id);
+    *found = one.found;
+    return st;
+}
+
+enum status catalogue_jobs_of(struct catalogue *c, int64_t exposure, job_fn *fn, void *ctx,
+                              struct fault *why)
+{
+    struct each_job each = {fn, ctx};
+    return db_each(c->db, why, take_job, &each, JOB_SELECT "WHERE exposure = ? ORDER BY number",
+                   "i", exposure);
+}
+
+enum status catalogue_jobs_in(struct catalogue *c, enum job_state state, job_fn *fn, void *ctx,
+                              struct fault *why)
+{
+    struct each_job each = {fn, ctx};
+    return db_each(c->db, why, take_job, &each, JOB_SELECT "WHERE state = ? ORDER BY id", "s",
+                   job_states[state]);
+}
+
+enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *due,
+                                   struct fault *why)
+{
+    return db_int(c->db, why, due, 0,
+                  "SELECT min(due_ns) FROM jobs WHERE state = 'waiting' AND due_ns > ?", "i",
+                  after);
+}
+
+/* ---- requests ---- */
+
+enum status catalogue_ask(struct catalogue *c, int64_t exposure, enum request_verb verb,
+                          bool force, struct fault *why)
+{
+    return db_run(c->db, why, "INSERT INTO requests (exposure, verb, force) VALUES (?, ?, ?)",
+                  "iii", exposure, (int64_t)verb, (int64_t)force);
+}
+
+struct each_request {
+    request_fn *fn;
+    void *ctx;
+};
+
+static bool take_request(void *ctx, const struct db_row *row)
+{
+    struct each_request *each = ctx;
+    struct request r = {db_col_int(row, 0), db_col_int(row, 1),
+                        (enum request_verb)db_col_int(row, 2), db_col_int(row, 3) != 0};
+    return each->fn(each->ctx, &r);
+}
+
+enum status catalogue_requests(struct catalogue *c, request_fn *fn, void *ctx, struct fault *why)
+{
+    struct each_request each = {fn, ctx};
+    return db_each(c->db, why, take_request, &each,
+                   "SELECT id, exposure, verb, force FROM requests ORDER BY id", "");
+}
+
+enum status catalogue_answered(struct catalogue *c, int64_t request, struct fault *why)
+{
+    return db_run(c->db, why, "DELETE FROM requests WHERE id = ?", "i", request);
+}
+
+enum status catalogue_is_asked(struct catalogue *c, int64_t exposure, bool *asked,
+                               struct fault *why)
+{
+    int64_t n;
+    enum status st = db_int(c->db, why, &n, 0, "SELECT count(*) FROM requests WHERE exposure = ?",
+                            "i", exposure);
+    *asked = n > 0;
+    return st;
+}

@@ -1,0 +1,225 @@
+/* `check`: everything that the night is going to need, tried before it. Each finding is a line
+ * "ok", "warn" or "FAIL" with its remedy below. Makes the store's folders, nothing else. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fsutil.h"
+#include "pull/catalogue.h"
+#include "pull/command.h"
+#include "pull/commands.h"
+#include "pull/holder.h"
+
+struct findings {
+    const struct pull_settings *s;
+    int warnings, failures;
+};
+
+static void __attribute__((format(printf, 2, 3))) good(struct findings *f, const char *fmt, ...)
+{
+    va_list ap;
+    (void)f;
+    va_start(ap, fmt);
+    fputs("ok    ", stdout);
+    vprintf(fmt, ap);
+    putchar('\n');
+    va_end(ap);
+}
+
+static void __attribute__((format(printf, 3, 4))) bad(struct findings *f, bool fatal,
+                                                      const char *fmt, ...)
+{
+    va_list ap;
+    *(fatal ? &f->failures : &f->warnings) += 1;
+    va_start(ap, fmt);
+    fputs(fatal ? "FAIL  " : "warn  ", stdout);
+    vprintf(fmt, ap);
+    putchar('\n');
+    va_end(ap);
+}
+
+static void __attribute__((format(printf, 1, 2))) remedy(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fputs("      -> ", stdout);
+    vprintf(fmt, ap);
+    putchar('\n');
+    va_end(ap);
+}
+
+/* ---- the parts ---- */
+
+static void check_settings(struct findings *f)
+{
+    const struct pull_settings *s = f->s;
+    char night[NIGHT_SIZE], now[32];
+    int64_t wall = clock_wall();
+    good(f, "settings: %s, camera %s", s->config[0] ? s->config : "none, all defaults",
+         s->camera.name);
+    night_of(&s->rule, wall, night);
+    clock_iso(wall, now, sizeof now);
+    good(f, "night: a new one begins at %02d:%02d:%02d UTC (%s); it is %s, night %s%s%s",
+         (int)(s->rule.rollover_s / 3600), (int)(s->rule.rollover_s / 60 % 60),
+         (int)(s->rule.rollover_s % 60), s->site_name, now, night,
+         s->run_date[0] ? ", overridden by --run-date " : "", s->run_date);
+}
+
+static bool can_write(const char *folder, struct fault *why)
+{
+    char path[PULL_PATH];
+    if (fs_mkdirs(folder, why) != ST_OK ||
+        !pull_text(path, sizeof path, "%s/.skyferry-check.%ld", folder, (long)getpid()))
+        return false;
+    bool ok = fs_write_file(path, "check\n", 6, false, why) == ST_OK;
+    unlink(path);
+    return ok;
+}
+
+static void check_store(struct findings *f)
+{
+    static const char *const folders[] = {"incoming", "bundles", "jobs"};
+    const struct pull_settings *s = f->s;
+    struct fault why;
+    char path[PULL_PATH];
+    for (int i = 0; i < 3; i++) {
+        pull_path(s, folders[i], path);
+        if (!can_write(path, &why)) {
+            bad(f, true, "store: %s", why.text);
+            remedy("give this user write access to %s, or set [store] root", s->root);
+            return;
+        }
+    }
+    bool remote;
+    good(f, "store: %s can be written (%s)", s->root, fs_kind(s->root, &remote));
+    double free_gib = (double)fs_free_bytes(s->root) / 1073741824.0;
+    if (free_gib < s->min_free_gib) {
+        bad(f, true, "free space: %.1f GiB, less than [store] min_free_gib = %g: nothing will be "
+            "received", free_gib, s->min_free_gib);
+        remedy("free some space on the disk of %s", s->root);
+    } else {
+        good(f, "free space: %.1f GiB", free_gib);
+    }
+}
+
+static void check_state(struct findings *f)
+{
+    const struct pull_settings *s = f->s;
+    struct fault why;
+    bool remote = false;
+    struct catalogue *cat = NULL;
+    if (!can_write(s->state, &why)) {
+        bad(f, true, "catalogue: %s", why.text);
+        remedy("give this user write access to %s, or set [store] state", s->state);
+        return;
+    }
+    const char *kind = fs_kind(s->state, &remote);
+    if (remote) {
+        bad(f, false, "catalogue: %s is on %s, where SQLite's locks are not to be trusted",
+            s->state, kind);
+        remedy("set [store] state to a folder on a local disk of this machine");
+    }
+    if (access(s->catalogue, F_OK) != 0) {
+        good(f, "catalogue: %s will be made (%s)", s->catalogue, kind);
+    } else if (catalogue_open(s->catalogue, true, &cat, &why) != ST_OK) {
+        bad(f, true, "catalogue: %s", why.text);
+        remedy("stop the daemon; skyferry-pull rebuild makes it again from the files");
+    } else {
+        good(f, "catalogue: %s (%s)", s->catalogue, kind);
+    }
+    catalogue_close(&cat);
+    long pid = store_holder(s);
+    if (pid)
+        good(f, "daemon: runs, process %ld", pid);
+    else
+        good(f, "daemon: does not run; exposures are received all the same");
+}
+
+static long read_number(const char *path)
+{
+    struct buf text = {0};
+    long n = -1;
+    if (fs_read_file(path, 64, &text, NULL) == ST_OK && buf_append(&text, "", 1))
+        n = strtol((const char *)text.data, NULL, 10);
+    buf_free(&text);
+    return n;
+}
+
+/* Nights are all the folders that bundles/ ever has. */
+static void check_events(struct findings *f)
+{
+    char bundles[PULL_PATH];
+    bool remote = false;
+    long watches = read_number("/proc/sys/fs/inotify/max_user_watches");
+    long instances = read_number("/proc/sys/fs/inotify/max_user_instances");
+    pull_path(f->s, "bundles", bundles);
+    const char *kind = fs_kind(bundles, &remote);
+    if (remote) {
+        bad(f, false, "events: %s is on %s: a bundle that another machine receives gives no event",
+            bundles, kind);
+        remedy("received here it is noticed at once; else the rescan finds it, every %d s ([store] "
+               "rescan_seconds)", f->s->rescan_seconds);
+    }
+    if (watches >= 0 && watches < 4096) {
+        bad(f, false, "inotify: only %ld watches a user", watches);
+        remedy("sysctl fs.inotify.max_user_watches=65536");
+    } else if (instances >= 0 && instances < 16) {
+        bad(f, false, "inotify: only %ld instances a user", instances);
+        remedy("sysctl fs.inotify.max_user_instances=128");
+    } else {
+        good(f, "inotify: %ld watches, %ld instances a user", watches, instances);
+    }
+}
+
+static void check_jobs(struct findings *f)
+{
+    const struct pull_settings *s = f->s;
+    struct config_report r = {0};
+    struct command c = {0};
+    char path[PULL_PATH];
+    if (command_make(s->command, NULL, &c, &r) && command_find(c.argv[0], path, sizeof path)) {
+        good(f, "jobs: %s, %d ccds each%s", path, s->ccds_per_job,
+             s->dry_run ? ", none will be started ([jobs] dry_run)" : "");
+    } else {
+        bad(f, true, "jobs: there is no program '%s'", c.argc ? c.argv[0] : s->command);
+        remedy("set [jobs] command, or install it beside skyferry-pull or in PATH");
+    }
+    bool measures = c.argc && strcmp(fs_basename(c.argv[0]), "skyferry-measure") == 0;
+    if (measures && !command_find("source-extractor", path, sizeof path) &&
+        !command_find("sex", path, sizeof path)) {
+        bad(f, false, "source-extractor is not installed: no star counts and no FWHM");
+        remedy("apt-get install source-extractor");
+    } else if (measures) {
+        good(f, "source-extractor: %s", path);
+    }
+    command_free(&c);
+    buf_free(&r.text);
+}
+
+static void show_key_line(struct findings *f)
+{
+    char program[PULL_PATH], config[PULL_PATH] = "";
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[n > 0 ? n : 0] = '\0';
+    if (f->s->config[0] && !realpath(f->s->config, config))
+        config[0] = '\0';
+    printf("\nOne line of ~/.ssh/authorized_keys lets the telescope's key do this and nothing "
+           "else:\nrestrict,command=\"%s%s%s receive\" ssh-ed25519 AAAA... observer\n", program,
+           config[0] ? " -c " : "", config);
+}
+
+int command_check(struct invocation *in)
+{
+    struct findings f = {.s = &in->s};
+    check_settings(&f);
+    check_store(&f);
+    check_state(&f);
+    check_events(&f);
+    check_jobs(&f);
+    show_key_line(&f);
+    printf("\n%d to mend, %d to know\n", f.failures, f.warnings);
+    return f.failures ? EXIT_FAILED : EXIT_DONE;
+}

@@ -1,0 +1,227 @@
+/* `rebuild`: the catalogue made again from the tree alone: bundles with their receipts and
+ * manifests, placed FITS files by the SFSHA and SFHDU cards that say where they came from, job
+ * folders. The new catalogue is complete before it takes the old one's name. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/bundle.h"
+#include "common/fsutil.h"
+#include "pull/commands.h"
+#include "pull/part.h"
+#include "pull/rebuild.h"
+
+struct rebuilding {
+    const struct pull_settings *s;
+    struct catalogue *cat;
+    struct tree tree;
+    long exposures, ccds, placed, jobs, skipped;
+};
+
+/* ---- one exposure ---- */
+
+static enum status read_manifest(const char *path, struct manifest *m, struct fault *why)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fault_errno(why, ST_RETRY, "cannot open '%s'", path);
+    enum status st = bundle_index(fd, m, why);
+    close(fd);
+    return st;
+}
+
+static void take_manifest(const struct rebuilding *r, const struct manifest *m, struct exposure *x)
+{
+    x->facts = m->facts;
+    fanout_night(r->s, &x->facts, x->night, x->night);
+    x->stamp[STAMP_CLOSED] = m->source_mtime_ns;
+    for (size_t i = 0; i < m->count; i++)
+        x->raw_size += m->members[i].role == MEMBER_HEADER ? 0 : m->members[i].raw_size;
+}
+
+/* A ccd whose file is there is placed; any other waits to be. */
+static enum status add_ccd(struct rebuilding *r, struct exposure *x, const struct member *m,
+                           struct fault *why)
+{
+    struct ccd c;
+    fanout_ccd(&c, x, m);
+    const struct tree_file *file = tree_find(&r->tree, x->source_sha256, m->hdu);
+    if (file) {
+        c.state = CCD_PLACED;
+        snprintf(c.path, sizeof c.path, "%s", file->rel);
+        c.size = file->size;
+        c.placed_ns = file->mtime_ns;
+        memcpy(c.datasum, file->datasum, sizeof c.datasum);
+        memcpy(c.checksum, file->checksum, sizeof c.checksum);
+        if (file->mtime_ns > x->stamp[STAMP_PLACED])
+            x->stamp[STAMP_PLACED] = file->mtime_ns;
+    }
+    r->ccds++;
+    r->placed += file != NULL;
+    return catalogue_put_ccd(r->cat, &c, why);
+}
+
+static enum status fill(struct rebuilding *r, struct exposure *x, const struct manifest *m,
+                        struct fault *why)
+{
+    struct rebuilt_jobs jobs = {0};
+    enum status st = ST_OK;
+    for (size_t i = 0; st == ST_OK && i < m->count; i++)
+        if (m->members[i].role == MEMBER_IMAGE)
+            st = add_ccd(r, x, &m->members[i], why);
+    if (st == ST_OK)
+        st = rebuild_jobs(r->s, r->cat, x, &jobs, why);
+    x->stamp[STAMP_INDEXED] = x->stamp[STAMP_STORED];
+    x->state = jobs.ccds_waiting         ? EX_STORED
+               : jobs.ccds_without > 0   ? EX_PLACED
+               : jobs.active > 0         ? EX_WORKING
+                                         : EX_DONE;
+    if (x->state == EX_STORED)
+        x->stamp[STAMP_PLACED] = 0;
+    if (x->state == EX_DONE)
+        x->stamp[STAMP_DONE] = jobs.ended_ns ? jobs.ended_ns : x->stamp[STAMP_PLACED];
+    r->jobs += jobs.count;
+    if (st == ST_OK)
+        st = catalogue_save(r->cat, x, why);
+    if (st == ST_OK)
+        st = catalogue_count(r->cat, x->id, why);
+    return st;
+}
+
+/* An unreadable bundle is a row all the same: the daemon parks it with its reason. */
+static enum status add_exposure(struct rebuilding *r, struct exposure *x, struct fault *why)
+{
+    char path[PULL_PATH];
+    struct manifest m = {0};
+    struct exposure twin;
+    struct fault reason;
+    bool has_twin = false;
+    pull_path(r->s, x->bundle, path);
+    bool readable = read_manifest(path, &m, &reason) == ST_OK;
+    if (readable)
+        take_manifest(r, &m, x);
+    else
+        printf("%s: %s\n", x->bundle, reason.text);
+    enum status st = catalogue_begin(r->cat, why);
+    if (st != ST_OK)
+        goto out;
+    st = catalogue_add(r->cat, x, why);
+    if (st == ST_OK)
+        st = catalogue_by_source(r->cat, x, &twin, &has_twin, why);
+    if (st == ST_OK && readable && !has_twin)
+        st = fill(r, x, &m, why);
+    if (st == ST_OK)
+        st = catalogue_commit(r->cat, why);
+    else
+        catalogue_rollback(r->cat);
+    r->exposures += st == ST_OK;
+out:
+    manifest_free(&m);
+    return st;
+}
+
+static enum status add_all(struct rebuilding *r, struct fault *why)
+{
+    enum status st = ST_OK;
+    for (size_t i = 0; st == ST_OK && i < r->tree.bundle_count; i++) {
+        struct receipt receipt;
+        struct exposure x;
+        struct fault reason;
+        char path[PULL_PATH];
+        pull_path(r->s, r->tree.bundles[i].rel, path);
+        if (part_receipt(path, &receipt, &reason) != ST_OK) {
+            printf("%s: has no receipt: the daemon looks through it\n", r->tree.bundles[i].rel);
+            r->skipped++;
+            continue;
+        }
+        intake_from_receipt(r->tree.bundles[i].rel, &receipt, &x);
+        st = add_exposure(r, &x, why);
+    }
+    return st;
+}
+
+/* ---- the catalogue's file ---- */
+
+static void remove_database(const char *path)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    char name[PULL_PATH];
+    for (int i = 0; i < 3; i++)
+        if (pull_text(name, sizeof name, "%s%s", path, suffixes[i]))
+            unlink(name);
+}
+
+/* With its -wal and -shm: a left-over -wal would be played into the new catalogue. */
+static enum status put_aside(const char *path, const char *aside, struct fault *why)
+{
+    static const char *const suffixes[] = {"-wal", "-shm", ""};
+    char from[PULL_PATH], to[PULL_PATH];
+    remove_database(aside);
+    for (int i = 0; i < 3; i++) {
+        pull_text(from, sizeof from, "%s%s", path, suffixes[i]);
+        pull_text(to, sizeof to, "%s%s", aside, suffixes[i]);
+        if (access(from, F_OK) != 0)
+            continue;
+        enum status st = fs_rename(from, to, why);
+        if (st != ST_OK)
+            return st;
+    }
+    return ST_OK;
+}
+
+static enum status build(struct rebuilding *r, const char *path, struct fault *why)
+{
+    remove_database(path);
+    enum status st = tree_scan(r->s, &r->tree, why);
+    if (st == ST_OK)
+        st = catalogue_open(path, false, &r->cat, why);
+    if (st == ST_OK)
+        st = add_all(r, why);
+    catalogue_close(&r->cat);
+    tree_free(&r->tree);
+    return st;
+}
+
+static enum status rebuild(struct rebuilding *r, struct fault *why)
+{
+    char fresh[PULL_PATH], old[PULL_PATH];
+    int lock = -1;
+    pull_text(fresh, sizeof fresh, "%s/rebuild.db", r->s->state);
+    pull_text(old, sizeof old, "%s/catalogue.db.old", r->s->state);
+    enum status st = fs_mkdirs(r->s->state, why);
+    if (st == ST_OK)
+        st = fs_lock(r->s->lock, &lock, why);
+    if (st == ST_OK)
+        st = build(r, fresh, why);
+    if (st == ST_OK)
+        st = put_aside(r->s->catalogue, old, why);
+    if (st == ST_OK)
+        st = fs_rename(fresh, r->s->catalogue, why);
+    if (lock >= 0)
+        close(lock);
+    return st;
+}
+
+int command_rebuild(struct invocation *in)
+{
+    struct rebuilding r = {.s = &in->s};
+    struct fault why;
+    char bundles[PULL_PATH];
+    pull_path(&in->s, "bundles", bundles);
+    /* An empty catalogue over a store that is not mounted would look like success. */
+    enum status st = access(bundles, R_OK | X_OK) == 0
+                         ? rebuild(&r, &why)
+                         : fault_errno(&why, ST_RETRY, "no store at '%s'", in->s.root);
+    if (st != ST_OK) {
+        fprintf(stderr, "skyferry-pull: %s%s\n", why.text,
+                st == ST_WAIT ? "; stop it first (systemctl stop skyferry-pull)" : "");
+        return EXIT_FAILED;
+    }
+    printf("%ld exposures, %ld of %ld ccds placed, %ld jobs; %s holds them now, the one before is "
+           "%s.old\n", r.exposures, r.placed, r.ccds, r.jobs, in->s.catalogue, in->s.catalogue);
+    if (r.placed < r.ccds || r.skipped)
+        printf("what is not placed yet is done when the daemon runs\n");
+    return EXIT_DONE;
+}

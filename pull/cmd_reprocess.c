@@ -1,0 +1,307 @@
+/* `reprocess` and `retry`: with a daemon they leave it a request and wait; without one they
+ * run the same engine themselves until the exposures named are finished. */
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/fsutil.h"
+#include "common/log.h"
+#include "pull/agent.h"
+#include "pull/commands.h"
+#include "pull/holder.h"
+
+#define MAX_LIST ((size_t)16 << 20)
+#define POLL_MS 200
+
+/* What was asked for, and what of it there is. */
+struct errand {
+    struct invocation *in;
+    enum request_verb verb;
+    bool force;
+    struct catalogue *cat; /* the daemon's, or our own agent's */
+    int64_t *ids;
+    size_t count, room;
+    int missing;
+    bool broken; /* out of memory */
+};
+
+static void __attribute__((format(printf, 1, 2))) say_problem(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fputs("skyferry-pull: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+}
+
+static bool add_id(void *ctx, const struct exposure *x)
+{
+    struct errand *e = ctx;
+    for (size_t i = 0; i < e->count; i++)
+        if (e->ids[i] == x->id)
+            return true;
+    if (e->count == e->room) {
+        size_t room = e->room ? 2 * e->room : 64;
+        int64_t *bigger = realloc(e->ids, room * sizeof *bigger);
+        e->broken = bigger == NULL;
+        if (!bigger)
+            return false;
+        e->ids = bigger;
+        e->room = room;
+    }
+    e->ids[e->count++] = x->id;
+    return true;
+}
+
+static bool add_faulty(void *ctx, const struct exposure *x)
+{
+    return x->state == EX_PARKED || x->faults > 0 ? add_id(ctx, x) : true;
+}
+
+/* ---- which exposures ---- */
+
+static enum status add_name(struct errand *e, const char *name, struct fault *why)
+{
+    struct catalogue_pick pick = {.name = name, .oldest_first = true};
+    size_t before = e->count;
+    enum status st = catalogue_each(e->cat, &pick, add_id, e, why);
+    if (st == ST_OK && e->count == before) {
+        /* Named twice is no mistake. */
+        struct errand probe = {.cat = e->cat};
+        st = catalogue_each(e->cat, &pick, add_id, &probe, why);
+        if (st == ST_OK && probe.count == 0) {
+            say_problem("there is no exposure '%s' in the catalogue; the rest goes on", name);
+            e->missing++;
+        }
+        free(probe.ids);
+    }
+    return st;
+}
+
+/* One name a line; blank lines and those that begin with '#' are skipped. */
+static enum status add_lines(struct errand *e, char *text, struct fault *why)
+{
+    enum status st = ST_OK;
+    char *rest = text;
+    for (char *line; st == ST_OK && (line = strsep(&rest, "\n"));) {
+        line += strspn(line, " \t\r");
+        for (size_t n = strlen(line); n > 0 && strchr(" \t\r", line[n - 1]);)
+            line[--n] = '\0';
+        if (line[0] && line[0] != '#')
+            st = add_name(e, line, why);
+    }
+    return st;
+}
+
+static enum status add_list(struct errand *e, const char *list, struct fault *why)
+{
+    struct buf text = {0};
+    const char *path = strcmp(list, "-") == 0 ? "/dev/stdin" : list;
+    enum status st = fs_read_file(path, MAX_LIST, &text, why);
+    if (st == ST_OK && !buf_append(&text, "", 1))
+        st = fault(why, ST_RETRY, "out of memory");
+    if (st == ST_OK)
+        st = add_lines(e, (char *)text.data, why);
+    buf_free(&text);
+    return st;
+}
+
+static enum status add_night(struct errand *e, const char *night, exposure_fn *fn,
+                             struct fault *why)
+{
+    struct catalogue_pick pick = {.night = night, .oldest_first = true};
+    if (night && !night_valid(night))
+        return fault(why, ST_REJECT, "--night '%s' is no night: write it as utYYMMDD", night);
+    return catalogue_each(e->cat, &pick, fn, e, why);
+}
+
+static enum status find_exposures(struct errand *e, struct fault *why)
+{
+    struct invocation *in = e->in;
+    const char *night = option_value(in, OPT_NIGHT);
+    bool is_retry = e->verb == ASK_RETRY;
+    enum status st = ST_OK;
+    if (night || option_value(in, OPT_ALL))
+        st = add_night(e, night, is_retry ? add_faulty : add_id, why);
+    for (int i = 0; st == ST_OK && i < in->found_count; i++)
+        if (in->found[i].id == OPT_NAME)
+            st = add_name(e, in->found[i].value, why);
+    for (int i = 0; st == ST_OK && i < in->operand_count; i++)
+        st = is_retry ? add_name(e, in->operands[i], why) : add_list(e, in->operands[i], why);
+    return st == ST_OK && e->broken ? fault(why, ST_RETRY, "out of memory") : st;
+}
+
+static enum status ask_all(struct errand *e, struct fault *why)
+{
+    enum status st = catalogue_begin(e->cat, why);
+    if (st != ST_OK)
+        return st;
+    for (size_t i = 0; st == ST_OK && i < e->count; i++)
+        st = catalogue_ask(e->cat, e->ids[i], e->verb, e->force, why);
+    if (st == ST_OK)
+        return catalogue_commit(e->cat, why);
+    catalogue_rollback(e->cat);
+    return st;
+}
+
+/* ---- without a daemon ---- */
+
+static enum status do_it(struct errand *e, struct agent *a, struct fault *why)
+{
+    e->cat = a->cat;
+    enum status st = find_exposures(e, why);
+    if (st == ST_OK && e->count > 0)
+        st = ask_all(e, why);
+    for (size_t i = 0; st == ST_OK && i < e->count; i++)
+        st = agent_choose(a, e->ids[i], why);
+    if (st != ST_OK || e->count == 0)
+        return st;
+    st = agent_obey(a, why);
+    return st == ST_OK ? agent_run(a, why) : st;
+}
+
+/* ---- with a daemon ---- */
+
+struct vigil {
+    struct errand *e;
+    struct loop *loop;
+    enum status st;
+    struct fault *why;
+};
+
+static bool finished(struct errand *e, int64_t id, struct fault *why, enum status *st)
+{
+    struct exposure x;
+    bool found = false, asked = true;
+    *st = catalogue_is_asked(e->cat, id, &asked, why);
+    if (*st == ST_OK)
+        *st = catalogue_get(e->cat, id, &x, &found, why);
+    return *st == ST_OK && !asked && (!found || x.state == EX_DONE || x.state == EX_PARKED);
+}
+
+static void on_poll(void *ctx)
+{
+    struct vigil *v = ctx;
+    size_t left = 0;
+    for (size_t i = 0; v->st == ST_OK && i < v->e->count; i++)
+        left += !finished(v->e, v->e->ids[i], v->why, &v->st);
+    if (v->st == ST_OK && left > 0 && store_holder(&v->e->in->s) == 0)
+        v->st = fault(v->why, ST_RETRY, "the daemon has ended; what was asked is kept and is done "
+                      "when it runs again (skyferry-pull run)");
+    if (v->st != ST_OK || left == 0)
+        loop_stop(v->loop);
+}
+
+static enum status wait_for_daemon(struct errand *e, struct fault *why)
+{
+    struct vigil v = {e, NULL, ST_OK, why};
+    enum status st = loop_open(&v.loop, why);
+    struct loop_timer *t = st == ST_OK ? loop_timer_new(v.loop, on_poll, &v) : NULL;
+    if (st == ST_OK && !t)
+        st = fault(why, ST_RETRY, "out of memory");
+    if (st == ST_OK) {
+        loop_timer_set(t, POLL_MS, POLL_MS);
+        st = loop_run(v.loop, why);
+    }
+    loop_timer_free(&t);
+    loop_close(&v.loop);
+    return st == ST_OK ? v.st : st;
+}
+
+static void wake_daemon(const struct pull_settings *s)
+{
+    long pid = store_holder(s);
+    if (pid > 1)
+        kill((pid_t)pid, SIGUSR1);
+}
+
+static enum status leave_it(struct errand *e, struct catalogue **cat, struct fault *why)
+{
+    enum status st = catalogue_open(e->in->s.catalogue, false, cat, why);
+    e->cat = *cat;
+    if (st == ST_OK)
+        st = find_exposures(e, why);
+    if (st == ST_OK && e->count > 0)
+        st = ask_all(e, why);
+    if (st != ST_OK || e->count == 0)
+        return st;
+    wake_daemon(&e->in->s);
+    return option_value(e->in, OPT_NO_WAIT) ? ST_OK : wait_for_daemon(e, why);
+}
+
+/* ---- both ---- */
+
+/* How each of them ended; the number of those that are not whole. */
+static int print_ends(struct errand *e)
+{
+    int bad = 0;
+    for (size_t i = 0; i < e->count; i++) {
+        struct exposure x;
+        struct fault why;
+        bool found;
+        if (catalogue_get(e->cat, e->ids[i], &x, &found, &why) != ST_OK || !found)
+            continue;
+        bool whole = x.state == EX_DONE && x.faults == 0;
+        bad += !whole;
+        printf("%s: %s, %d of %d ccds placed, %d of %d jobs done%s%s\n", x.name,
+               exposure_state_name(x.state), x.placed, x.ccds, x.jobs_done, x.jobs,
+               whole ? "" : "; ", whole ? "" : x.reason[0] ? x.reason : "see status");
+    }
+    return bad;
+}
+
+static int perform(struct errand *e)
+{
+    struct agent *a = NULL;
+    struct catalogue *cat = NULL;
+    struct fault why = {0};
+    int bad = 0;
+    enum status st = ST_OK;
+    /* agent_open would make a new, empty store wherever a wrong [store] root points. */
+    if (access(e->in->s.catalogue, F_OK) != 0)
+        st = fault_errno(&why, ST_RETRY, "no catalogue at '%s' (is [store] root right? skyferry-pull "
+                         "rebuild makes one from the files)", e->in->s.catalogue);
+    else
+        st = agent_open(&e->in->s, &a, &why);
+    if (st == ST_OK)
+        st = do_it(e, a, &why);
+    else if (st == ST_WAIT)
+        st = leave_it(e, &cat, &why);
+    if (st == ST_OK && e->count > 0 && !(cat && option_value(e->in, OPT_NO_WAIT)))
+        bad = print_ends(e);
+    if (st == ST_OK && e->count == 0 && e->missing == 0)
+        printf("there is nothing to do\n");
+    catalogue_close(&cat);
+    agent_close(&a);
+    free(e->ids);
+    if (st != ST_OK)
+        say_problem("%s", why.text);
+    if (st != ST_OK)
+        return st == ST_REJECT ? EXIT_USAGE : EXIT_FAILED;
+    return bad > 0 || e->missing > 0 ? EXIT_INCOMPLETE : EXIT_DONE;
+}
+
+int command_reprocess(struct invocation *in)
+{
+    struct errand e = {.in = in, .verb = ASK_REPROCESS,
+                       .force = option_value(in, OPT_FORCE) != NULL};
+    if (in->operand_count == 0 && !option_value(in, OPT_NAME) && !option_value(in, OPT_NIGHT)) {
+        say_problem("reprocess: which exposures? reprocess LIST, --name NAME or --night utYYMMDD");
+        return EXIT_USAGE;
+    }
+    return perform(&e);
+}
+
+int command_retry(struct invocation *in)
+{
+    struct errand e = {.in = in, .verb = ASK_RETRY, .force = option_value(in, OPT_FORCE) != NULL};
+    if (in->operand_count == 0 && !option_value(in, OPT_ALL) && !option_value(in, OPT_NIGHT)) {
+        say_problem("retry: which exposures? retry NAME..., --all or --night utYYMMDD");
+        return EXIT_USAGE;
+    }
+    return perform(&e);
+}

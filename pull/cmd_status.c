@@ -1,0 +1,144 @@
+/* `status`: opens the catalogue, draws, once or again and again. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/loop.h"
+#include "pull/commands.h"
+#include "pull/holder.h"
+#include "pull/status.h"
+
+#define PERIOD_MS 2000
+#define LIMIT 40
+
+static enum status draw(struct invocation *in, struct status_picture *p, FILE *to,
+                        struct fault *why)
+{
+    enum status st = ST_OK;
+    p->unknown = p->faulty = 0;
+    p->now_ns = clock_wall();
+    p->daemon = store_holder(&in->s);
+    /* No catalogue yet is no failure: nothing has come. */
+    if (access(in->s.catalogue, F_OK) == 0)
+        st = catalogue_open(in->s.catalogue, true, &p->cat, why);
+    if (st == ST_OK && option_value(in, OPT_JSON))
+        st = status_json(p, to, why);
+    else if (st == ST_OK)
+        st = p->name_count > 0 ? status_detail(p, to, why) : status_table(p, to, why);
+    catalogue_close(&p->cat);
+    return st;
+}
+
+static bool flushed(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    fprintf(stderr, "skyferry-pull: cannot write to standard output: %s\n", strerror(errno));
+    return false;
+}
+
+static int once(struct invocation *in, struct status_picture *p)
+{
+    struct fault why;
+    enum status st = draw(in, p, stdout, &why);
+    if (!flushed())
+        return EXIT_FAILED;
+    if (st != ST_OK) {
+        fprintf(stderr, "skyferry-pull: %s\n", why.text);
+        return EXIT_FAILED;
+    }
+    return p->unknown > 0 ? EXIT_FAILED : p->faulty > 0 ? EXIT_INCOMPLETE : EXIT_DONE;
+}
+
+/* ---- again and again ---- */
+
+struct watching {
+    struct invocation *in;
+    struct status_picture *p;
+    struct loop *loop;
+    int code;
+};
+
+/* Drawn in memory and written at once, so that the screen does not flicker. */
+static void again(void *ctx)
+{
+    struct watching *w = ctx;
+    struct fault why;
+    char *text = NULL;
+    size_t len = 0;
+    FILE *memory = open_memstream(&text, &len);
+    if (!memory)
+        return;
+    enum status st = draw(w->in, w->p, memory, &why);
+    fclose(memory);
+    if (isatty(STDOUT_FILENO) && !option_value(w->in, OPT_JSON))
+        fputs("\033[H\033[J", stdout);
+    if (st == ST_OK)
+        fwrite(text, 1, len, stdout);
+    else
+        fprintf(stderr, "skyferry-pull: %s\n", why.text);
+    if (!flushed()) {
+        w->code = EXIT_FAILED;
+        loop_stop(w->loop);
+    }
+    free(text);
+}
+
+static void on_signal(void *ctx, int signo)
+{
+    struct watching *w = ctx;
+    (void)signo;
+    loop_stop(w->loop);
+}
+
+static int watch(struct invocation *in, struct status_picture *p)
+{
+    struct watching w = {in, p, NULL, EXIT_DONE};
+    struct fault why;
+    struct loop_timer *t = NULL;
+    enum status st = loop_open(&w.loop, &why);
+    if (st == ST_OK && !(t = loop_timer_new(w.loop, again, &w)))
+        st = fault(&why, ST_FATAL, "out of memory");
+    if (st == ST_OK)
+        st = loop_signal(w.loop, SIGINT, on_signal, &w, &why);
+    if (st == ST_OK)
+        st = loop_signal(w.loop, SIGTERM, on_signal, &w, &why);
+    if (st == ST_OK) {
+        loop_timer_set(t, 0, PERIOD_MS);
+        st = loop_run(w.loop, &why);
+    }
+    if (st != ST_OK) {
+        fprintf(stderr, "skyferry-pull: %s\n", why.text);
+        w.code = EXIT_FAILED;
+    }
+    loop_timer_free(&t);
+    loop_close(&w.loop);
+    return w.code;
+}
+
+int command_status(struct invocation *in)
+{
+    struct status_picture p = {.names = in->operands, .name_count = in->operand_count,
+                               .night = option_value(in, OPT_NIGHT), .limit = LIMIT,
+                               .root = in->s.root};
+    const char *limit = option_value(in, OPT_LIMIT);
+    char *end = NULL;
+    if (limit) {
+        long n = strtol(limit, &end, 10);
+        if (!*limit || *end || n < 1 || n > 1000000) {
+            fprintf(stderr, "skyferry-pull: --limit '%s': give a number from 1 on\n", limit);
+            return EXIT_USAGE;
+        }
+        p.limit = (int)n;
+    }
+    if (p.night && !night_valid(p.night)) {
+        fprintf(stderr, "skyferry-pull: --night '%s' is no night: write it as utYYMMDD\n", p.night);
+        return EXIT_USAGE;
+    }
+    if (option_value(in, OPT_ALL))
+        p.limit = 0;
+    return option_value(in, OPT_WATCH) ? watch(in, &p) : once(in, &p);
+}

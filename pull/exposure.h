@@ -1,0 +1,81 @@
+/* The nouns of the far side as the catalogue holds them: an exposure (one bundle), its ccds
+ * (one image each, one FITS file once placed), its jobs (one run over a group of ccds) and
+ * what a job measured. Plain values without pointers, copied freely, owned by whoever
+ * declares them; only the main thread reads and writes them through pull/catalogue.h. */
+#ifndef SKYFERRY_PULL_EXPOSURE_H
+#define SKYFERRY_PULL_EXPOSURE_H
+
+#include "common/camera.h"
+#include "common/manifest.h"
+#include "common/night.h"
+
+enum exposure_state { EX_STORED, EX_PLACED, EX_WORKING, EX_DONE, EX_PARKED, EX_STATES };
+
+/* When what happened, ns since 1970 UTC; 0: unknown. The first three by push's clock. */
+enum stamp {
+    STAMP_CLOSED,  /* the source file's last change */
+    STAMP_NOTICED, /* push saw it */
+    STAMP_ENCODED, /* its bundle was complete */
+    STAMP_FIRST,   /* pull got the first byte */
+    STAMP_STORED,  /* durable here, receipt given */
+    STAMP_INDEXED, /* its manifest is in the catalogue */
+    STAMP_PLACED,  /* every ccd is a FITS file, or parked */
+    STAMP_DONE,    /* every job ended */
+    STAMPS
+};
+extern const char *const stamp_names[STAMPS];
+
+struct exposure {
+    int64_t id;
+    char bundle[512];          /* below root: "bundles/ut170316/NAME.tar" */
+    char name[MEMBER_NAME];    /* the bundle's stem: NAME or NAME~2 */
+    char night[NIGHT_SIZE];
+    enum exposure_state state;
+    int attempts;              /* of the step that the state waits for */
+    int64_t due_ns;            /* not before this */
+    char reason[512];          /* parked: why; else the last failure, "" when all is well */
+    bool force;                /* replace placed files of other content */
+    int64_t stamp[STAMPS];
+    char source_name[MEMBER_NAME], source_sha256[DIGEST_HEX];
+    int64_t source_size, raw_size; /* raw: of all pixels and other HDUs, uncompressed */
+    char bundle_sha256[DIGEST_HEX];
+    int64_t bundle_size, bundle_mtime_ns;
+    struct facts facts;
+    /* counts, kept by catalogue_count */
+    int ccds, placed, jobs, jobs_done, faults; /* faults: ccds parked and jobs failed */
+};
+
+enum ccd_state { CCD_WAITING, CCD_PLACED, CCD_PARKED };
+
+struct quality { /* NaN: not measured */
+    double background, noise, saturated, stars, fwhm;
+    char error[256]; /* why the job could not measure this ccd */
+};
+
+struct ccd {
+    int64_t id, exposure, job; /* job: 0 none */
+    int ccd, hdu;
+    char extname[72], member[MEMBER_NAME], codec[16];
+    double qstep;
+    enum ccd_state state;
+    char reason[512];
+    char path[1024];           /* below root, when placed */
+    int64_t size, placed_ns;   /* of the file */
+    char datasum[24], checksum[24]; /* its cards: what verify compares */
+    struct quality quality;
+};
+
+enum job_state { JOB_WAITING, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_DRY };
+
+struct job {
+    int64_t id, exposure;
+    int number;             /* 1...: "q1" */
+    enum job_state state;
+    int attempts;           /* begun so far */
+    int64_t due_ns, started_ns, ended_ns;
+    char folder[512];       /* below root: "jobs/ut170316/NAME/q1" */
+    char handle[128];       /* the runner's name for the running one */
+    char reason[512];       /* how it ended */
+};
+
+#endif

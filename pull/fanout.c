@@ -1,0 +1,493 @@
+#include "pull/fanout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/crashpoint.h"
+#include "common/fsutil.h"
+#include "common/log.h"
+#include "pull/flow.h"
+#include "pull/place.h"
+#include "pull/place_file.h"
+#include "pull/unpack.h"
+
+/* Named only after so many drafts: it bounds the descriptors, and the disk works meanwhile. */
+#define DRAFTS 96
+
+/* Names before drafts when DRAFTS are waiting, drafts before names otherwise. */
+enum urgency { URGE_NAME_LATER, URGE_DRAFT, URGE_INDEX, URGE_NAME_NOW };
+
+/* One exposure's step. Main thread; while pool jobs are out, they read `source`. */
+struct fanout {
+    struct agent *a;
+    struct flight *f;
+    char bundle[PULL_PATH];
+    int fd;
+    struct manifest m;
+    struct fits_header primary;
+    struct unpack_source source;
+    struct ccd *ccds;
+    size_t count;
+    int pending;         /* pool jobs out */
+    int drafts;          /* of these: written, not named */
+    bool cut;            /* the pool is stopping: nothing more is begun */
+    struct fault worst;  /* of what concerns the whole exposure */
+    int64_t began, cpu;  /* ns */
+};
+
+/* The bundle's index. */
+struct index_job {
+    struct pool_job job;
+    struct fanout *w;
+    bool ran;
+    struct fault why;
+};
+
+/* One ccd's way through both halves. */
+struct ccd_job {
+    struct pool_job job;
+    struct fanout *w;
+    size_t index; /* in w->ccds */
+    const struct member *member;
+    struct place_file file;
+    bool ran, named;
+    int64_t size, cpu;
+    char datasum[24], checksum[24];
+    struct fault why;
+};
+
+/* ---- the end ---- */
+
+static enum status record(struct agent *a, struct flight *f, struct fault *why)
+{
+    struct fanout *w = f->work;
+    enum status st = ST_OK;
+    for (size_t i = 0; st == ST_OK && i < w->count; i++)
+        st = catalogue_put_ccd(a->cat, &w->ccds[i], why);
+    return st;
+}
+
+static void fanout_free(struct fanout *w)
+{
+    if (w->fd >= 0)
+        close(w->fd);
+    manifest_free(&w->m);
+    fits_header_free(&w->primary);
+    free(w->ccds);
+    free(w);
+}
+
+static void say_placed(const struct fanout *w)
+{
+    size_t parked = 0, placed = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        parked += w->ccds[i].state == CCD_PARKED;
+        placed += w->ccds[i].state == CCD_PLACED;
+    }
+    log_info(AT(.stage = "placed", .exposure = w->f->x.name),
+             "%zu of %zu ccds placed%s in %.1f s, cpu %.1f s", placed, w->count,
+             parked ? " (the others are parked)" : "", (clock_mono() - w->began) / 1e9,
+             w->cpu / 1e9);
+}
+
+/* What is placed is kept also when the agent stops before the rest is. */
+static void keep_part(struct fanout *w)
+{
+    struct agent *a = w->a;
+    struct fault why;
+    bool ok = w->count == 0 || catalogue_begin(a->cat, &why) == ST_OK;
+    if (w->count > 0 && ok && record(a, w->f, &why) == ST_OK)
+        catalogue_commit(a->cat, &why);
+    else if (w->count > 0 && ok)
+        catalogue_rollback(a->cat);
+    flow_dropped(a, w->f);
+}
+
+static void finish(struct fanout *w)
+{
+    if (w->cut) {
+        keep_part(w);
+    } else {
+        if (w->worst.grade == ST_OK)
+            say_placed(w);
+        w->f->record = record;
+        flow_ended(w->a, w->f, w->worst.grade, &w->worst);
+    }
+    fanout_free(w);
+}
+
+static void note_fault(struct fanout *w, const struct fault *why)
+{
+    static const int weight[] = {[ST_OK] = 0, [ST_REJECT] = 1, [ST_RETRY] = 2, [ST_WAIT] = 3,
+                                 [ST_FATAL] = 4};
+    if (weight[why->grade] > weight[w->worst.grade])
+        w->worst = *why;
+}
+
+/* ---- one ccd ---- */
+
+static void take_sums(const struct buf *file, struct ccd_job *j)
+{
+    struct fits_header h = {0};
+    struct fault why;
+    if (fits_header_parse(file->data, file->len, &h, &why) == ST_OK) {
+        fits_header_text(&h, "DATASUM", j->datasum, sizeof j->datasum);
+        fits_header_text(&h, "CHECKSUM", j->checksum, sizeof j->checksum);
+    }
+    fits_header_free(&h);
+}
+
+static void run_draft(struct pool_job *job)
+{
+    struct ccd_job *j = (struct ccd_job *)job;
+    struct unpack_ccd done;
+    struct buf file = {0};
+    int64_t cpu = clock_thread_cpu();
+    enum status st = unpack_image(&j->w->source, j->member, &file, &done, &j->why);
+    if (st == ST_OK) {
+        take_sums(&file, j);
+        j->size = (int64_t)file.len;
+        st = place_write(&j->file, &file, &j->why);
+    }
+    buf_free(&file);
+    if (st == ST_OK)
+        j->why.grade = ST_OK;
+    j->cpu = clock_thread_cpu() - cpu;
+    j->ran = true;
+}
+
+static void run_name(struct pool_job *job)
+{
+    struct ccd_job *j = (struct ccd_job *)job;
+    int64_t cpu = clock_thread_cpu();
+    j->why.grade = place_publish(&j->file, &j->why);
+    j->cpu += clock_thread_cpu() - cpu;
+    j->named = j->ran = true;
+}
+
+static void settle_ccd(struct ccd_job *j)
+{
+    struct fanout *w = j->w;
+    struct ccd *c = &w->ccds[j->index];
+    enum status grade = j->why.grade;
+    c->reason[0] = '\0';
+    if (grade == ST_OK) {
+        c->state = CCD_PLACED;
+        c->size = j->size;
+        c->placed_ns = clock_wall();
+        snprintf(c->path, sizeof c->path, "%s", j->file.rel);
+        memcpy(c->datasum, j->datasum, sizeof c->datasum);
+        memcpy(c->checksum, j->checksum, sizeof c->checksum);
+        return;
+    }
+    snprintf(c->reason, sizeof c->reason, "%s", j->why.text);
+    if (grade == ST_REJECT || (grade == ST_RETRY && flow_last_attempt(&w->f->x))) {
+        c->state = CCD_PARKED;
+        log_error(AT(.stage = "unpack", .exposure = w->f->x.name, .ccd = c->ccd),
+                  "parked: %s", c->reason);
+        return;
+    }
+    fault_within(&j->why, "ccd %d: ", c->ccd);
+    note_fault(w, &j->why);
+}
+
+static void ccd_done(struct pool_job *job)
+{
+    struct ccd_job *j = (struct ccd_job *)job;
+    struct fanout *w = j->w;
+    bool drafted = j->ran && !j->named && j->why.grade == ST_OK;
+    if (drafted && !w->cut) {
+        j->ran = false;
+        job->run = run_name;
+        job->urgency = ++w->drafts > DRAFTS ? URGE_NAME_NOW : URGE_NAME_LATER;
+        pool_submit(w->a->pool, job);
+        return;
+    }
+    if (job->run == run_name)
+        w->drafts--;
+    if (!j->ran || drafted)
+        w->cut = true;
+    else
+        settle_ccd(j);
+    w->cpu += j->cpu;
+    if (j->named && j->why.grade == ST_OK)
+        crash_point("pull:placing");
+    place_drop(&j->file);
+    free(j);
+    if (--w->pending == 0)
+        finish(w);
+}
+
+void fanout_night(const struct pull_settings *s, const struct facts *facts, const char *fallback,
+                  char out[NIGHT_SIZE])
+{
+    if (s->run_date[0])
+        snprintf(out, NIGHT_SIZE, "%s", s->run_date);
+    else if (facts->date_ns != INT64_MIN)
+        night_of(&s->rule, facts->date_ns, out);
+    else if (fallback != out)
+        snprintf(out, NIGHT_SIZE, "%s", fallback);
+}
+
+enum status fanout_path(const struct pull_settings *s, const struct exposure *x,
+                        const struct ccd *one, char *out, size_t size, struct fault *why)
+{
+    enum obstype type = camera_obstype(&s->camera, x->facts.obstype);
+    struct place_values v = {.night = x->night, .name = x->name, .source_name = x->source_name,
+                             .extname = one->extname, .facts = &x->facts, .camera = &s->camera,
+                             .ccd = one->ccd};
+    return place_path(s->place[type], &v, out, size, why);
+}
+
+static enum status prepare_file(const struct fanout *w, const struct ccd *c,
+                                struct place_file *file, struct fault *why)
+{
+    const struct pull_settings *s = &w->a->s;
+    const struct exposure *x = &w->f->x;
+    file->draft.fd = -1;
+    file->root = s->root;
+    file->conflict = x->force ? PLACE_REPLACE : place_conflict_of(s->on_conflict);
+    enum status st = fanout_path(s, x, c, file->rel, sizeof file->rel, why);
+    if (st != ST_OK || camera_obstype(&s->camera, x->facts.obstype) != OBS_SCIENCE)
+        return st;
+    file->mirror = place_mirror_of(s->workspace);
+    snprintf(file->mirror_rel, sizeof file->mirror_rel, "workspace/%s/%d/%s", x->night, c->ccd,
+             fs_basename(file->rel));
+    return ST_OK;
+}
+
+static const struct member *member_of(const struct manifest *m, int hdu)
+{
+    for (size_t i = 0; i < m->count; i++)
+        if (m->members[i].role == MEMBER_IMAGE && m->members[i].hdu == hdu)
+            return &m->members[i];
+    return NULL;
+}
+
+static enum status submit_ccd(struct fanout *w, size_t index, struct fault *why)
+{
+    struct ccd_job *j = calloc(1, sizeof *j);
+    if (!j)
+        return fault(why, ST_RETRY, "out of memory");
+    j->job.run = run_draft;
+    j->job.done = ccd_done;
+    j->job.urgency = URGE_DRAFT;
+    j->w = w;
+    j->index = index;
+    j->member = member_of(&w->m, w->ccds[index].hdu);
+    w->pending++;
+    if (prepare_file(w, &w->ccds[index], &j->file, &j->why) != ST_OK) {
+        j->ran = j->named = true;
+        ccd_done(&j->job);
+        return ST_OK;
+    }
+    pool_submit(w->a->pool, &j->job);
+    return ST_OK;
+}
+
+/* ---- the index ---- */
+
+/* One bundle that is gone will not come back by waiting; a disk that is not mounted will. */
+static enum status missing_grade(int err, const struct fanout *w)
+{
+    char bundles[PULL_PATH];
+    pull_path(&w->a->s, "bundles", bundles);
+    if (err == ENOENT)
+        return access(bundles, R_OK | X_OK) == 0 ? ST_REJECT : ST_WAIT;
+    return ST_RETRY;
+}
+
+static void run_index(struct pool_job *job)
+{
+    struct index_job *j = (struct index_job *)job;
+    struct fanout *w = j->w;
+    enum status st;
+    w->fd = open(w->bundle, O_RDONLY | O_CLOEXEC);
+    if (w->fd < 0)
+        st = fault_errno(&j->why, missing_grade(errno, w),
+                         "cannot open the bundle '%s'", w->bundle);
+    else
+        st = bundle_index(w->fd, &w->m, &j->why);
+    if (st == ST_OK)
+        st = unpack_primary(w->fd, &w->m, &w->primary, &j->why);
+    j->why.grade = st;
+    j->ran = true;
+}
+
+/* A hand-made bundle may not say the ccd; the HDU's number is then as good a name as any. */
+void fanout_ccd(struct ccd *c, const struct exposure *x, const struct member *m)
+{
+    *c = (struct ccd){.exposure = x->id, .ccd = m->ccd > 0 ? m->ccd : m->hdu, .hdu = m->hdu,
+                      .qstep = m->qstep};
+    snprintf(c->extname, sizeof c->extname, "%s", m->extname);
+    snprintf(c->member, sizeof c->member, "%s", m->name);
+    snprintf(c->codec, sizeof c->codec, "%s", m->codec);
+}
+
+static bool has_ccd(const struct ccd *ccds, size_t count, int hdu)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ccds[i].hdu == hdu)
+            return true;
+    return false;
+}
+
+/* Rows that an earlier attempt wrote are kept; the manifest's other images get theirs. */
+static enum status join_ccds(struct fanout *w, struct fault *why)
+{
+    struct ccd *old = NULL;
+    size_t known = 0;
+    enum status st = catalogue_ccds(w->a->cat, w->f->x.id, &old, &known, why);
+    if (st != ST_OK)
+        return st;
+    struct ccd *all = realloc(old, (known + w->m.count + 1) * sizeof *all);
+    if (!all) {
+        free(old);
+        return fault(why, ST_RETRY, "out of memory for %zu ccds", known + w->m.count);
+    }
+    w->ccds = all;
+    w->count = known;
+    for (size_t i = 0; i < w->m.count; i++) {
+        const struct member *m = &w->m.members[i];
+        if (m->role == MEMBER_IMAGE && !has_ccd(all, known, m->hdu))
+            fanout_ccd(&all[w->count++], &w->f->x, m);
+    }
+    return ST_OK;
+}
+
+static void take_facts(struct fanout *w)
+{
+    struct exposure *x = &w->f->x;
+    x->facts = w->m.facts;
+    char night[NIGHT_SIZE];
+    fanout_night(&w->a->s, &x->facts, x->night, night);
+    memcpy(x->night, night, sizeof night);
+    if (x->facts.date_ns == INT64_MIN && !w->a->s.run_date[0])
+        log_warn(AT(.stage = "place", .exposure = x->name),
+                 "DATE-OBS is missing or unreadable ('%s'): the night %s is taken from the file's "
+                 "time", x->facts.date_obs, x->night);
+    if (x->facts.expnum < 0)
+        log_warn(AT(.stage = "place", .exposure = x->name), "the exposure number is missing: the "
+                 "file's name stands in for it");
+    snprintf(x->source_name, sizeof x->source_name, "%s", w->m.source_name);
+    memcpy(x->source_sha256, w->m.source_sha256, sizeof x->source_sha256);
+    x->source_size = w->m.source_size;
+    x->raw_size = 0;
+    for (size_t i = 0; i < w->m.count; i++)
+        x->raw_size += w->m.members[i].role == MEMBER_HEADER ? 0 : w->m.members[i].raw_size;
+    x->stamp[STAMP_CLOSED] = w->m.source_mtime_ns;
+    x->stamp[STAMP_INDEXED] = clock_wall();
+}
+
+/* The same source file under another name, or encoded anew, is no second exposure. */
+static enum status refuse_twin(struct fanout *w, struct fault *why)
+{
+    struct exposure twin;
+    bool found;
+    enum status st = catalogue_by_source(w->a->cat, &w->f->x, &twin, &found, why);
+    if (st == ST_OK && found && twin.id < w->f->x.id)
+        st = fault(why, ST_REJECT, "it holds the same source file (SHA-256) as %s, which is "
+                   "catalogued: nothing is lost, remove '%s'", twin.bundle, w->f->x.bundle);
+    return st;
+}
+
+static enum status write_index(struct fanout *w, struct fault *why)
+{
+    enum status st = catalogue_begin(w->a->cat, why);
+    if (st != ST_OK)
+        return st;
+    st = catalogue_save(w->a->cat, &w->f->x, why);
+    if (st == ST_OK)
+        st = record(w->a, w->f, why);
+    if (st == ST_OK)
+        st = catalogue_count(w->a->cat, w->f->x.id, why);
+    if (st == ST_OK)
+        return catalogue_commit(w->a->cat, why);
+    catalogue_rollback(w->a->cat);
+    return st;
+}
+
+/* Drafts that a killed run left in the folders of this exposure. */
+static void sweep_folders(const struct fanout *w)
+{
+    char rel[1024], path[PULL_PATH];
+    struct fault why;
+    for (size_t i = 0; i < w->count; i++) {
+        if (fanout_path(&w->a->s, &w->f->x, &w->ccds[i], rel, sizeof rel, &why) != ST_OK)
+            continue;
+        rel[fs_basename(rel) - rel] = '\0';
+        pull_path(&w->a->s, rel, path);
+        if (access(path, F_OK) == 0)
+            fs_sweep_drafts(path);
+    }
+}
+
+static void begin_ccds(struct fanout *w)
+{
+    struct fault why;
+    w->source = (struct unpack_source){w->fd, &w->m, &w->primary};
+    w->pending++; /* so that the end cannot come before the last one is submitted */
+    for (size_t i = 0; i < w->count; i++)
+        if (w->ccds[i].state == CCD_WAITING && submit_ccd(w, i, &why) != ST_OK)
+            note_fault(w, &why);
+    if (--w->pending == 0)
+        finish(w);
+}
+
+static void index_done(struct pool_job *job)
+{
+    struct index_job *j = (struct index_job *)job;
+    struct fanout *w = j->w;
+    bool again = w->f->x.stamp[STAMP_INDEXED] != 0;
+    struct fault why = j->why;
+    if (!j->ran) {
+        w->cut = true;
+    } else if (why.grade == ST_OK) {
+        take_facts(w);
+        why.grade = refuse_twin(w, &why);
+        if (why.grade == ST_OK)
+            why.grade = join_ccds(w, &why);
+        if (why.grade == ST_OK)
+            why.grade = write_index(w, &why);
+    }
+    free(j);
+    if (w->cut || why.grade != ST_OK) {
+        w->count = 0;
+        w->worst = why;
+        finish(w);
+        return;
+    }
+    crash_point("pull:indexed");
+    if (again)
+        sweep_folders(w);
+    begin_ccds(w);
+}
+
+void fanout_begin(struct agent *a, struct flight *f)
+{
+    static const struct fault memory = {ST_RETRY, "out of memory"};
+    struct fanout *w = calloc(1, sizeof *w);
+    struct index_job *j = calloc(1, sizeof *j);
+    if (!w || !j) {
+        free(w);
+        free(j);
+        flow_ended(a, f, ST_RETRY, &memory);
+        return;
+    }
+    w->a = a;
+    w->f = f;
+    w->fd = -1;
+    w->began = clock_mono();
+    pull_path(&a->s, f->x.bundle, w->bundle);
+    f->work = w;
+    j->job.run = run_index;
+    j->job.done = index_done;
+    j->job.urgency = URGE_INDEX;
+    j->w = w;
+    pool_submit(a->pool, &j->job);
+}

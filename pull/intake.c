@@ -1,0 +1,240 @@
+#include "pull/intake.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/clock.h"
+#include "common/crashpoint.h"
+#include "common/fsutil.h"
+#include "common/log.h"
+#include "common/watch.h"
+#include "pull/adopt.h"
+#include "pull/part.h"
+
+/* A tar without a receipt that changed (or got its name) less than this ago may still be
+ * written, or its receipt may be a moment away. */
+#define SETTLE_S 5
+
+/* A tar without a receipt, being waited for or looked through. */
+struct candidate {
+    struct candidate *next;
+    char path[PULL_PATH];
+    bool under_way;
+};
+
+struct intake {
+    struct watch *bundles, *top;
+    struct candidate *candidates;
+    struct loop_timer *again;
+};
+
+void intake_from_receipt(const char *bundle, const struct receipt *r, struct exposure *x)
+{
+    const char *base = fs_basename(bundle);
+    memset(x, 0, sizeof *x);
+    pull_text(x->bundle, sizeof x->bundle, "%s", bundle);
+    pull_text(x->name, sizeof x->name, "%.*s", (int)(strlen(base) - strlen(".tar")), base);
+    pull_text(x->night, sizeof x->night, "%s", r->night);
+    x->state = EX_STORED;
+    x->stamp[STAMP_NOTICED] = r->noticed_ns;
+    x->stamp[STAMP_ENCODED] = r->encoded_ns;
+    x->stamp[STAMP_FIRST] = r->first_ns;
+    x->stamp[STAMP_STORED] = r->stored_ns;
+    pull_text(x->source_name, sizeof x->source_name, "%s", r->source_name);
+    memcpy(x->source_sha256, r->source_sha256, sizeof x->source_sha256);
+    x->source_size = r->source_size;
+    memcpy(x->bundle_sha256, r->sha256, sizeof x->bundle_sha256);
+    x->bundle_size = r->size;
+    x->facts.expnum = -1;
+    x->facts.date_ns = INT64_MIN;
+}
+
+/* ---- tars without a receipt ---- */
+
+static struct candidate *candidate_for(struct intake *in, const char *path)
+{
+    struct candidate *c = in->candidates;
+    while (c && strcmp(c->path, path) != 0)
+        c = c->next;
+    return c;
+}
+
+static void forget_candidate(struct intake *in, const char *path)
+{
+    for (struct candidate **p = &in->candidates; *p; p = &(*p)->next) {
+        if (strcmp((*p)->path, path) != 0)
+            continue;
+        struct candidate *gone = *p;
+        *p = gone->next;
+        free(gone);
+        return;
+    }
+}
+
+static void adopted(void *ctx, const char *path)
+{
+    struct agent *a = ctx;
+    if (a->intake)
+        forget_candidate(a->intake, path);
+    agent_poke(a);
+}
+
+/* Waits, or begins to read it. */
+static void consider(struct agent *a, const char *path, const struct stat *st)
+{
+    struct intake *in = a->intake;
+    struct candidate *c = candidate_for(in, path);
+    time_t changed = st->st_mtime > st->st_ctime ? st->st_mtime : st->st_ctime;
+    if (!c) {
+        c = calloc(1, sizeof *c);
+        if (!c || !pull_text(c->path, sizeof c->path, "%s", path)) {
+            free(c);
+            return;
+        }
+        c->next = in->candidates;
+        in->candidates = c;
+    }
+    if (c->under_way)
+        return;
+    int64_t age = clock_wall() / NS_PER_S - changed;
+    if (age >= 0 && age < SETTLE_S) {
+        loop_timer_set(in->again, (SETTLE_S - age) * 1000 + 100, 0);
+        return;
+    }
+    c->under_way = true;
+    adopt_begin(a, path, adopted);
+}
+
+/* ---- what the watch tells ---- */
+
+static bool is_known(struct agent *a, const char *rel, const struct stat *st)
+{
+    struct exposure x;
+    struct fault why;
+    bool found = false;
+    if (catalogue_by_bundle(a->cat, rel, &x, &found, &why) != ST_OK) {
+        agent_trouble(a, &why);
+        return true; /* seen again at the next rescan */
+    }
+    if (!found || x.state != EX_PARKED || x.bundle_sha256[0])
+        return found;
+    /* Parked as no bundle: another file by now? */
+    return x.bundle_size == st->st_size &&
+           x.bundle_mtime_ns == st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
+}
+
+static void add(struct agent *a, const char *rel, const struct receipt *r)
+{
+    struct exposure x;
+    struct fault why;
+    intake_from_receipt(rel, r, &x);
+    x.due_ns = clock_wall();
+    enum status st = catalogue_add(a->cat, &x, &why);
+    if (st == ST_OK) {
+        crash_point("pull:noticed");
+        log_info(AT(.stage = "stored", .exposure = x.name), "%.1f MB, %s", (double)r->size / 1e6,
+                 rel);
+        agent_poke(a);
+    } else if (st != ST_REJECT) {
+        agent_trouble(a, &why);
+    }
+}
+
+static void notice_tar(struct agent *a, const char *path)
+{
+    struct stat st;
+    struct receipt r;
+    struct fault why;
+    size_t root = strlen(a->s.root) + 1;
+    if (strlen(path) <= root || lstat(path, &st) != 0 || !S_ISREG(st.st_mode)) {
+        forget_candidate(a->intake, path);
+        return;
+    }
+    if (is_known(a, path + root, &st))
+        return;
+    if (part_receipt(path, &r, &why) == ST_OK && r.size == st.st_size) {
+        forget_candidate(a->intake, path);
+        add(a, path + root, &r);
+    } else {
+        consider(a, path, &st);
+    }
+}
+
+/* The receipt gets its name after the bundle, so both may be what tells us. */
+static void on_path(void *ctx, const char *path, enum watch_hint hint)
+{
+    struct agent *a = ctx;
+    char tar[PULL_PATH];
+    size_t len = strlen(path);
+    (void)hint;
+    if (a->stopping)
+        return;
+    if (watch_matches("*.receipt", fs_basename(path))) {
+        if (pull_text(tar, sizeof tar, "%.*s.tar", (int)(len - strlen(".receipt")), path))
+            notice_tar(a, tar);
+    } else {
+        notice_tar(a, path);
+    }
+}
+
+static void on_again(void *ctx)
+{
+    struct agent *a = ctx;
+    struct candidate *next;
+    for (struct candidate *c = a->intake->candidates; c; c = next) {
+        char path[PULL_PATH];
+        next = c->next;
+        if (c->under_way)
+            continue;
+        memcpy(path, c->path, sizeof path);
+        notice_tar(a, path);
+    }
+}
+
+/* ---- opening and closing ---- */
+
+enum status intake_open(struct agent *a, struct fault *why)
+{
+    char bundles[PULL_PATH];
+    struct intake *in = calloc(1, sizeof *in);
+    if (!in)
+        return fault(why, ST_FATAL, "out of memory");
+    a->intake = in;
+    in->again = loop_timer_new(a->loop, on_again, a);
+    if (!in->again)
+        return fault(why, ST_FATAL, "out of memory");
+    pull_path(&a->s, "bundles", bundles);
+    struct watch_options deep = {.directory = bundles, .patterns = "*.tar *.receipt",
+                                 .recursive = true, .rescan_seconds = a->s.rescan_seconds,
+                                 .stage = "intake"};
+    struct watch_options top = {.directory = a->s.root, .patterns = "*.tar",
+                                .rescan_seconds = a->s.rescan_seconds, .stage = "intake"};
+    enum status st = watch_open(a->loop, &deep, on_path, a, &in->bundles, why);
+    if (st == ST_OK)
+        st = watch_open(a->loop, &top, on_path, a, &in->top, why);
+    return st;
+}
+
+void intake_scan(struct agent *a)
+{
+    if (!a->intake)
+        return;
+    watch_scan(a->intake->bundles);
+    watch_scan(a->intake->top);
+}
+
+void intake_close(struct agent *a)
+{
+    struct intake *in = a->intake;
+    if (!in)
+        return;
+    watch_close(&in->bundles);
+    watch_close(&in->top);
+    loop_timer_free(&in->again);
+    while (in->candidates)
+        forget_candidate(in, in->candidates->path);
+    free(in);
+    a->intake = NULL;
+}

@@ -1,0 +1,474 @@
+#include "pull/job.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/crashpoint.h"
+#include "common/fsutil.h"
+#include "common/log.h"
+#include "pull/command.h"
+#include "pull/flow.h"
+#include "pull/job_files.h"
+#include "pull/job_runner.h"
+#include "pull/quality.h"
+
+#define AGAIN_S 5    /* after the first failure; longer after the next */
+#define BLOCKED_S 30 /* when the program itself cannot be begun */
+
+struct running {
+    struct running *next;
+    int64_t id, exposure;
+};
+
+/* An end that the catalogue could not take yet. */
+struct unrecorded {
+    struct unrecorded *next;
+    struct job_end end;
+};
+
+struct jobs {
+    struct job_runner *runner;
+    struct running *running;
+    int count;
+    struct unrecorded *ends, **last_end;
+};
+
+const struct job_runner_row *job_runner_find(const char *name)
+{
+    return strcmp(name, job_local.name) == 0 ? &job_local : NULL;
+}
+
+static struct log_at *at_job(struct log_at *at, const struct exposure *x)
+{
+    *at = (struct log_at){.stage = "job", .exposure = x->name};
+    return at;
+}
+
+int jobs_running(const struct agent *a)
+{
+    return a->jobs ? a->jobs->count : 0;
+}
+
+/* ---- the list of what runs ---- */
+
+static enum status note_running(struct jobs *jobs, const struct job *j, struct fault *why)
+{
+    struct running *r = malloc(sizeof *r);
+    if (!r)
+        return fault(why, ST_RETRY, "out of memory");
+    *r = (struct running){jobs->running, j->id, j->exposure};
+    jobs->running = r;
+    jobs->count++;
+    return ST_OK;
+}
+
+static void forget_running(struct jobs *jobs, int64_t id)
+{
+    for (struct running **p = &jobs->running; *p; p = &(*p)->next) {
+        if ((*p)->id != id)
+            continue;
+        struct running *gone = *p;
+        *p = gone->next;
+        free(gone);
+        jobs->count--;
+        return;
+    }
+}
+
+bool jobs_cancel(struct agent *a, int64_t exposure)
+{
+    bool any = false;
+    for (struct running *r = a->jobs ? a->jobs->running : NULL; r; r = r->next) {
+        if (r->exposure != exposure)
+            continue;
+        any = true;
+        a->jobs->runner->row->cancel(a->jobs->runner, r->id);
+    }
+    return any;
+}
+
+/* ---- the end of a job ---- */
+
+/* The last line of what it said on standard error: usually the reason. */
+static void last_words(const struct pull_settings *s, const struct job *j, char *out, size_t size)
+{
+    char path[PULL_PATH], tail[512];
+    job_path(s, j, "err", path);
+    out[0] = '\0';
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+    off_t from = end > (off_t)sizeof tail - 1 ? end - (off_t)sizeof tail + 1 : 0;
+    ssize_t n = fd < 0 ? 0 : pread(fd, tail, sizeof tail - 1, from);
+    if (fd >= 0)
+        close(fd);
+    while (n > 0 && (unsigned char)tail[n - 1] <= ' ')
+        n--;
+    if (n <= 0)
+        return;
+    tail[n] = '\0';
+    for (char *p = tail; *p; p++)
+        if ((unsigned char)*p < ' ' && *p != '\n')
+            *p = '?';
+    const char *line = strrchr(tail, '\n');
+    pull_text(out, size, ": %s", line ? line + 1 : tail);
+}
+
+/* OK, or REJECT with the reason why this run counts as failed. */
+static enum status judge(struct agent *a, const struct job *j, const struct job_end *end,
+                         struct ccd *ccds, size_t count, struct fault *why)
+{
+    char path[PULL_PATH], said[400];
+    bool found;
+    if (!end->ok) {
+        last_words(&a->s, j, said, sizeof said);
+        return fault(why, ST_REJECT, "%s%s", end->words, said);
+    }
+    job_path(&a->s, j, "result.json", path);
+    return quality_read(path, ccds, count, &found, why);
+}
+
+static void note_verdict(struct agent *a, struct job *j, enum status grade,
+                         const struct fault *why)
+{
+    j->ended_ns = clock_wall();
+    j->handle[0] = '\0';
+    if (grade == ST_OK) {
+        j->state = JOB_DONE;
+        j->reason[0] = '\0';
+        return;
+    }
+    pull_text(j->reason, sizeof j->reason, "%s", why->text);
+    bool again = j->attempts <= a->s.retries;
+    j->state = again ? JOB_WAITING : JOB_FAILED;
+    j->due_ns = j->ended_ns + (int64_t)AGAIN_S * j->attempts * NS_PER_S;
+}
+
+static void say_verdict(struct agent *a, const struct exposure *x, const struct job *j)
+{
+    struct log_at at;
+    double s = (double)(j->ended_ns - j->started_ns) / 1e9;
+    if (j->state == JOB_DONE)
+        log_info(at_job(&at, x), "q%d done in %.1f s", j->number, s);
+    else if (j->state == JOB_WAITING)
+        log_warn(at_job(&at, x), "q%d failed, attempt %d of %d, again in %d s: %s", j->number,
+                 j->attempts, a->s.retries + 1, AGAIN_S * j->attempts, j->reason);
+    else
+        log_error(at_job(&at, x), "q%d failed: %s; its output is in %s/%s; when the cause is "
+                  "mended: skyferry-pull retry %s", j->number, j->reason, a->s.root, j->folder,
+                  x->name);
+}
+
+static enum status save_end(struct agent *a, struct job *j, const struct ccd *ccds, size_t count,
+                            struct fault *why)
+{
+    enum status st = catalogue_begin(a->cat, why);
+    if (st != ST_OK)
+        return st;
+    st = catalogue_put_job(a->cat, j, why);
+    for (size_t i = 0; st == ST_OK && j->state == JOB_DONE && i < count; i++)
+        st = catalogue_put_quality(a->cat, ccds[i].id, &ccds[i].quality, why);
+    if (st == ST_OK)
+        st = catalogue_count(a->cat, j->exposure, why);
+    if (st == ST_OK)
+        st = flow_wake(a, j->exposure, EX_WORKING, why);
+    if (st == ST_OK)
+        return catalogue_commit(a->cat, why);
+    catalogue_rollback(a->cat);
+    return st;
+}
+
+/* Keeps those of the exposure's ccds that are this job's, at the front. */
+static size_t only_this_job(struct ccd *ccds, size_t count, int64_t job)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++)
+        if (ccds[i].job == job)
+            ccds[kept++] = ccds[i];
+    return kept;
+}
+
+static enum status take_end(struct agent *a, const struct job_end *end, struct fault *why)
+{
+    struct job j;
+    struct exposure x;
+    struct ccd *ccds = NULL;
+    struct fault reason = {0};
+    size_t count = 0;
+    bool found = false, has_exposure = false;
+    enum status st = catalogue_get_job(a->cat, end->id, &j, &found, why);
+    if (st == ST_OK && found)
+        st = catalogue_get(a->cat, j.exposure, &x, &has_exposure, why);
+    if (st == ST_OK && has_exposure)
+        st = catalogue_ccds(a->cat, j.exposure, &ccds, &count, why);
+    /* Another state: its exposure was set back meanwhile, or it was never released. */
+    if (st != ST_OK || !has_exposure || j.state != JOB_RUNNING)
+        goto out;
+    count = only_this_job(ccds, count, j.id);
+    if (end->cancelled) {
+        j.state = JOB_WAITING;
+        j.attempts--;
+        j.handle[0] = '\0';
+        j.due_ns = clock_wall() + AGAIN_S * NS_PER_S;
+    } else {
+        enum status grade = judge(a, &j, end, ccds, count, &reason);
+        note_verdict(a, &j, grade, &reason);
+        crash_point("pull:jobended");
+        if (j.state != JOB_WAITING && job_write_end(&a->s, &j, &reason) != ST_OK)
+            log_warn(AT(.stage = "job", .exposure = x.name), "%s", reason.text);
+        say_verdict(a, &x, &j);
+    }
+    st = save_end(a, &j, ccds, count, why);
+    if (st == ST_OK)
+        crash_point("pull:jobrecorded");
+out:
+    free(ccds);
+    return st;
+}
+
+/* Writes ends down, oldest first, until the catalogue fails; the rest is kept. */
+static enum status record_ends(struct agent *a, struct fault *why)
+{
+    struct jobs *jobs = a->jobs;
+    enum status st = ST_OK;
+    while (jobs->ends && (st = take_end(a, &jobs->ends->end, why)) == ST_OK) {
+        struct unrecorded *done = jobs->ends;
+        jobs->ends = done->next;
+        if (!jobs->ends)
+            jobs->last_end = &jobs->ends;
+        forget_running(jobs, done->end.id);
+        free(done);
+    }
+    return st;
+}
+
+static void on_wake(void *ctx)
+{
+    struct agent *a = ctx;
+    struct job_end end;
+    struct fault why;
+    while (a->jobs->runner->row->poll(a->jobs->runner, &end)) {
+        struct unrecorded *one = malloc(sizeof *one);
+        if (!one) {
+            fault(&why, ST_FATAL, "out of memory");
+            agent_trouble(a, &why);
+            return;
+        }
+        *one = (struct unrecorded){NULL, end};
+        *a->jobs->last_end = one;
+        a->jobs->last_end = &one->next;
+    }
+    if (record_ends(a, &why) != ST_OK)
+        agent_trouble(a, &why);
+    agent_poke(a);
+}
+
+/* ---- starting ---- */
+
+struct waiting {
+    struct agent *a;
+    struct job *items;
+    int count, room;
+    int64_t now;
+};
+
+static bool collect(void *ctx, const struct job *j)
+{
+    struct waiting *w = ctx;
+    if (j->due_ns <= w->now && agent_is_chosen(w->a, j->exposure))
+        w->items[w->count++] = *j;
+    return w->count < w->room;
+}
+
+/* The order that one row means; c owns its argument array. */
+static enum status make_order(struct agent *a, const struct job *j, const struct exposure *x,
+                              struct command *c, char program[PULL_PATH], struct fault *why)
+{
+    char job_file[PULL_PATH], result[PULL_PATH];
+    struct config_report r = {0};
+    job_path(&a->s, j, "job.json", job_file);
+    job_path(&a->s, j, "result.json", result);
+    struct command_values v = {job_file, result, x->name, x->night, a->s.root};
+    enum status st = ST_OK;
+    if (!command_make(a->s.command, &v, c, &r))
+        st = fault(why, ST_WAIT, "%.*s", (int)r.text.len, (const char *)r.text.data);
+    else if (!command_find(c->argv[0], program, PULL_PATH))
+        st = fault(why, ST_WAIT, "there is no program '%s' to run ([jobs] command); mend it and "
+                   "send the daemon a SIGHUP", c->argv[0]);
+    buf_free(&r.text);
+    return st;
+}
+
+static enum status begin(struct agent *a, struct job *j, const struct exposure *x,
+                         struct fault *why)
+{
+    struct job_runner *runner = a->jobs->runner;
+    struct command c = {0};
+    char program[PULL_PATH], folder[PULL_PATH], job_file[PULL_PATH], result[PULL_PATH];
+    pull_path(&a->s, j->folder, folder);
+    job_path(&a->s, j, "job.json", job_file);
+    job_path(&a->s, j, "result.json", result);
+    enum status st = make_order(a, j, x, &c, program, why);
+    if (st == ST_OK)
+        st = job_clean(&a->s, j, why);
+    struct job_order o = {.id = j->id, .folder = folder, .program = program, .argv = c.argv,
+                          .job_file = job_file, .result_file = result,
+                          .timeout_s = a->s.timeout_seconds,
+                          .output_max = (int64_t)a->s.output_mib << 20};
+    if (st == ST_OK)
+        st = runner->row->submit(runner, &o, j->handle, why);
+    command_free(&c);
+    return st;
+}
+
+/* A job whose program cannot be begun is not the job's fault: it waits, no attempt counted. */
+static enum status put_off(struct agent *a, struct job *j, const struct exposure *x,
+                           const struct fault *reason, struct fault *why)
+{
+    struct log_at at;
+    log_error(at_job(&at, x), "q%d cannot begin, again in %d s: %s", j->number, BLOCKED_S,
+              reason->text);
+    j->due_ns = clock_wall() + BLOCKED_S * NS_PER_S;
+    pull_text(j->reason, sizeof j->reason, "%s", reason->text);
+    j->handle[0] = '\0';
+    return catalogue_put_job(a->cat, j, why);
+}
+
+static enum status start(struct agent *a, struct job *j, struct fault *why)
+{
+    struct exposure x;
+    struct fault reason;
+    struct log_at at;
+    bool found;
+    enum status st = catalogue_get(a->cat, j->exposure, &x, &found, why);
+    if (st != ST_OK || !found)
+        return st;
+    if (begin(a, j, &x, &reason) != ST_OK)
+        return put_off(a, j, &x, &reason, why);
+    j->state = JOB_RUNNING;
+    j->attempts++;
+    j->started_ns = clock_wall();
+    j->ended_ns = 0;
+    st = note_running(a->jobs, j, why);
+    if (st == ST_OK)
+        st = catalogue_put_job(a->cat, j, why);
+    if (st != ST_OK) {
+        /* Never released, so nothing of it ran; its end is no row's. */
+        forget_running(a->jobs, j->id);
+        a->jobs->runner->row->cancel(a->jobs->runner, j->id);
+        return st;
+    }
+    crash_point("pull:jobstarted");
+    a->jobs->runner->row->release(a->jobs->runner, j->id);
+    log_info(at_job(&at, &x), "q%d begun, attempt %d of %d", j->number, j->attempts,
+             a->s.retries + 1);
+    return ST_OK;
+}
+
+static int most(const struct agent *a)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    return a->s.max_running > 0 ? a->s.max_running : processors > 0 ? (int)processors : 1;
+}
+
+enum status jobs_look(struct agent *a, struct fault *why)
+{
+    enum status st = a->jobs ? record_ends(a, why) : ST_OK;
+    if (st != ST_OK)
+        return st;
+    int room = a->jobs ? most(a) - a->jobs->count : 0;
+    if (room <= 0 || a->s.dry_run)
+        return ST_OK;
+    struct waiting w = {a, calloc((size_t)room, sizeof *w.items), 0, room, clock_wall()};
+    if (!w.items)
+        return fault(why, ST_RETRY, "out of memory");
+    st = catalogue_jobs_in(a->cat, JOB_WAITING, collect, &w, why);
+    for (int i = 0; st == ST_OK && i < w.count; i++)
+        st = start(a, &w.items[i], why);
+    free(w.items);
+    return st;
+}
+
+/* ---- opening and closing ---- */
+
+struct rows {
+    struct job *items;
+    size_t count, room;
+};
+
+static bool note_row(void *ctx, const struct job *j)
+{
+    struct rows *rows = ctx;
+    if (rows->count == rows->room) {
+        size_t room = rows->room ? 2 * rows->room : 16;
+        struct job *bigger = realloc(rows->items, room * sizeof *bigger);
+        if (!bigger)
+            return false;
+        rows->items = bigger;
+        rows->room = room;
+    }
+    rows->items[rows->count++] = *j;
+    return true;
+}
+
+/* Every row that says "running" waits again; `bury` ends what may be left of it. */
+static enum status take_back(struct agent *a, bool bury, struct fault *why)
+{
+    struct rows rows = {0};
+    char job_file[PULL_PATH];
+    enum status st = catalogue_jobs_in(a->cat, JOB_RUNNING, note_row, &rows, why);
+    for (size_t i = 0; st == ST_OK && i < rows.count; i++) {
+        struct job *j = &rows.items[i];
+        job_path(&a->s, j, "job.json", job_file);
+        if (bury)
+            a->jobs->runner->row->bury(a->jobs->runner, j->handle, job_file);
+        j->state = JOB_WAITING;
+        j->attempts--;
+        j->due_ns = 0;
+        j->handle[0] = '\0';
+        st = catalogue_put_job(a->cat, j, why);
+        if (st == ST_OK && bury)
+            log_info(AT(.stage = "job"), "%s was running when the agent ended: run again",
+                     j->folder);
+    }
+    free(rows.items);
+    return st;
+}
+
+enum status jobs_open(struct agent *a, struct fault *why)
+{
+    const struct job_runner_row *row = job_runner_find(a->s.runner);
+    if (!row)
+        return fault(why, ST_FATAL, "[jobs] runner '%s' is unknown", a->s.runner);
+    a->jobs = calloc(1, sizeof *a->jobs);
+    if (!a->jobs)
+        return fault(why, ST_FATAL, "out of memory");
+    a->jobs->last_end = &a->jobs->ends;
+    enum status st = row->open(a->loop, on_wake, a, &a->jobs->runner, why);
+    if (st == ST_OK)
+        st = take_back(a, true, why);
+    return st;
+}
+
+void jobs_close(struct agent *a)
+{
+    struct fault why;
+    if (!a->jobs)
+        return;
+    if (a->jobs->runner) {
+        a->jobs->runner->row->close(&a->jobs->runner);
+        if (take_back(a, false, &why) != ST_OK)
+            log_error(AT(.stage = "job"), "%s", why.text);
+    }
+    while (a->jobs->running)
+        forget_running(a->jobs, a->jobs->running->id);
+    while (a->jobs->ends) {
+        struct unrecorded *gone = a->jobs->ends;
+        a->jobs->ends = gone->next;
+        free(gone);
+    }
+    free(a->jobs);
+    a->jobs = NULL;
+}

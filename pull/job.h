@@ -1,0 +1,27 @@
+/* Jobs: one calibration run over a group of an exposure's placed ccds. Rows of the catalogue
+ * (waiting -> running -> done | failed, or dry) and a folder jobs/NIGHT/NAME/qN each with
+ * job.json, out, err, result.json and end.json (how it ended). Started in order, bounded,
+ * tried again after a failure; what runs them is a job_runner. Main thread only. */
+#ifndef SKYFERRY_PULL_JOB_H
+#define SKYFERRY_PULL_JOB_H
+
+#include "pull/agent.h"
+
+/* Opens the runner and takes back the jobs that a crash left running: their processes are
+ * ended, the rows wait again. */
+enum status jobs_open(struct agent *a, struct fault *why);
+/* Ends what runs; these rows wait again, the attempt not counted. */
+void jobs_close(struct agent *a);
+
+/* Steps of the flow table: files and rows for every placed ccd without a job; then done when
+ * no job of the exposure waits or runs. */
+void jobs_make(struct agent *a, struct flight *f);
+void jobs_settle(struct agent *a, struct flight *f);
+
+/* Starts waiting jobs while there is room. */
+enum status jobs_look(struct agent *a, struct fault *why);
+/* Ends the running jobs of an exposure; true when there were any: ask again when they ended. */
+bool jobs_cancel(struct agent *a, int64_t exposure);
+int jobs_running(const struct agent *a);
+
+#endif

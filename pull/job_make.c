@@ -1,0 +1,108 @@
+/* The flow's two steps about jobs: making them from placed ccds, and settling when all ended. */
+#include <stdlib.h>
+
+#include "common/crashpoint.h"
+#include "common/log.h"
+#include "pull/flow.h"
+#include "pull/job.h"
+#include "pull/job_files.h"
+
+/* What jobs_make hands to its record; between the two, a ccd's `job` is a job's number. */
+struct plan {
+    struct ccd *ccds;
+    size_t count;
+    int first, last; /* numbers of the new jobs; last < first: none */
+};
+
+struct tally {
+    int highest, active;
+};
+
+static bool tally_job(void *ctx, const struct job *j)
+{
+    struct tally *t = ctx;
+    if (j->number > t->highest)
+        t->highest = j->number;
+    t->active += j->state == JOB_WAITING || j->state == JOB_RUNNING;
+    return true;
+}
+
+static enum status new_job(struct agent *a, const struct exposure *x, int number, struct job *out,
+                           struct fault *why)
+{
+    *out = (struct job){.exposure = x->id, .number = number,
+                        .state = a->s.dry_run ? JOB_DRY : JOB_WAITING};
+    return job_folder(x, number, out->folder, sizeof out->folder, why);
+}
+
+static enum status record(struct agent *a, struct flight *f, struct fault *why)
+{
+    struct plan *p = f->work;
+    enum status st = ST_OK;
+    for (int number = p->first; st == ST_OK && number <= p->last; number++) {
+        struct job j;
+        st = new_job(a, &f->x, number, &j, why);
+        if (st == ST_OK)
+            st = catalogue_put_job(a->cat, &j, why);
+        for (size_t i = 0; st == ST_OK && i < p->count; i++) {
+            if (p->ccds[i].job != number)
+                continue;
+            struct ccd c = p->ccds[i];
+            c.job = j.id;
+            st = catalogue_put_ccd(a->cat, &c, why);
+        }
+    }
+    return st;
+}
+
+/* Groups the placed ccds that no job has, in order; the others are dropped from the list. */
+static void group(struct plan *p, int per_job)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < p->count; i++)
+        if (p->ccds[i].state == CCD_PLACED && p->ccds[i].job == 0)
+            p->ccds[kept++] = p->ccds[i];
+    p->count = kept;
+    for (size_t i = 0; i < kept; i++)
+        p->ccds[i].job = p->first + (int)i / per_job;
+    p->last = kept ? (int)p->ccds[kept - 1].job : p->first - 1;
+}
+
+void jobs_make(struct agent *a, struct flight *f)
+{
+    struct plan p = {0};
+    struct tally t = {0};
+    struct fault why = {0};
+    enum status st = catalogue_jobs_of(a->cat, f->x.id, tally_job, &t, &why);
+    if (st == ST_OK)
+        st = catalogue_ccds(a->cat, f->x.id, &p.ccds, &p.count, &why);
+    p.first = t.highest + 1;
+    group(&p, a->s.ccds_per_job);
+    for (int number = p.first; st == ST_OK && number <= p.last; number++) {
+        struct job j;
+        st = new_job(a, &f->x, number, &j, &why);
+        if (st == ST_OK)
+            st = job_write(&a->s, &f->x, &j, p.ccds, p.count, &why);
+    }
+    if (st == ST_OK) {
+        crash_point("pull:jobfiles");
+        f->work = &p;
+        f->record = record;
+        if (a->s.dry_run && p.count > 0)
+            log_info(AT(.stage = "job", .exposure = f->x.name), "%d job files written, none is "
+                     "started ([jobs] dry_run)", p.last - p.first + 1);
+    }
+    flow_ended(a, f, st, &why);
+    free(p.ccds);
+}
+
+void jobs_settle(struct agent *a, struct flight *f)
+{
+    struct tally t = {0};
+    struct fault why;
+    enum status st = catalogue_jobs_of(a->cat, f->x.id, tally_job, &t, &why);
+    if (st != ST_OK)
+        flow_ended(a, f, st, &why);
+    else
+        flow_ended(a, f, t.active ? ST_WAIT : ST_OK, NULL);
+}

@@ -1,0 +1,54 @@
+/* The receiving side of one bundle, shared by several lanes' processes: incoming/NAME.ID8.part
+ * holds the bytes at their final offsets, NAME.ID8.map the extents written so far. The map
+ * is append-only, a record a chunk; a damaged record ends the map there, so those bytes are
+ * only asked for again. commit checks the whole digest before anything gets a final name.
+ * Every store's directory layout is said here: incoming/, bundles/NIGHT/NAME.tar and, after
+ * it, NAME.receipt: a receipt never stands without its bundle, so watch for the receipt. */
+#ifndef SKYFERRY_PART_H
+#define SKYFERRY_PART_H
+
+#include "common/night.h"
+#include "common/wire.h"
+
+struct part;
+
+struct part_store {
+    const char *root;       /* [store] root */
+    struct night_rule rule;
+    int64_t min_free_bytes; /* below this, chunks are refused with WAIT */
+};
+
+/* Opens (creates) the part for one wire_open. When the store already holds this id, or the
+ * same source under this name, *held is filled and *out stays NULL. */
+enum status part_open(const struct part_store *s, const struct wire_open *o, struct part **out,
+                      struct receipt *held, bool *is_held, struct fault *why);
+/* Extents already there: sorted, merged, malloc'ed. */
+enum status part_extents(struct part *p, struct extent **have, size_t *count, struct fault *why);
+/* Writes one chunk, then its map record. REJECT when the part was committed or aborted
+ * under us by another process. WAIT when the disk is full. */
+enum status part_write(struct part *p, int64_t offset, const void *bytes, size_t len,
+                       struct fault *why);
+/* Size, digest, fsync, receipt, rename to bundles/NIGHT/NAME.tar (NAME~2.tar ... when that
+ * name holds another file), fsync of the directories; idempotent. RETRY with the part
+ * emptied when the digest is wrong; WAIT when bytes are still missing. */
+enum status part_commit(struct part *p, const struct wire_commit *c, struct receipt *out,
+                        struct fault *why);
+enum status part_abort(struct part *p, struct fault *why);
+/* Has another process committed or aborted it? Then only part_commit and close make sense. */
+bool part_gone(const struct part *p);
+void part_close(struct part **p);
+
+/* The part of part_open that asks only: does the store hold this id? Nothing is made. */
+enum status part_held(const struct part_store *s, const struct wire_open *o, struct receipt *held,
+                      bool *is_held, struct fault *why);
+/* Does the store hold this exposure (same name's night, same source digest, bundle
+ * present and of the receipt's size)? */
+enum status part_holds(const struct part_store *s, const struct wire_have *asked, bool *held,
+                       struct fault *why);
+/* The receipt beside a bundle ("bundles/NIGHT/NAME.tar"). RETRY/ENOENT when there is none. */
+enum status part_receipt(const char *bundle_path, struct receipt *out, struct fault *why);
+
+/* Removes parts and maps untouched for this many days; returns how many. */
+int part_expire(const struct part_store *s, int days);
+
+#endif

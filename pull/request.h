@@ -1,0 +1,12 @@
+/* What people ask of exposures that are here already: `reprocess` (unpack, place and run the
+ * jobs again, all of it) and `retry` (only what is parked or failed). A request is a row of
+ * the catalogue until it is granted, so that it outlives both processes. Main thread only. */
+#ifndef SKYFERRY_PULL_REQUEST_H
+#define SKYFERRY_PULL_REQUEST_H
+
+#include "pull/agent.h"
+
+/* Grants every request whose exposure is at rest; cancels the running jobs of the others. */
+enum status requests_take(struct agent *a, struct fault *why);
+
+#endif

@@ -1,0 +1,187 @@
+#include "pull/settings.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/fsutil.h"
+#include "common/log.h"
+#include "common/lookup.h"
+#include "pull/command.h"
+#include "pull/part.h"
+#include "pull/place.h"
+
+#define ROW(section, key, type, member) section, key, type, SETTING_AT(struct pull_settings, member)
+
+const struct setting pull_settings_rows[] = {
+    {ROW("store", "root", SET_PATH, root), "", 0, 0, NULL, NULL,
+     "The folder that holds everything: incoming/, bundles/, rawdata/, jobs/, state/, log/."},
+    {ROW("store", "state", SET_PATH, state), "", 0, 0, NULL, NULL,
+     "The folder of the catalogue and the lock, on a local disk, below root unless absolute; empty: state/."},
+    {ROW("store", "min_free_gib", SET_REAL, min_free_gib), "5", 0, 1e6, NULL, "GiB",
+     "With less free space than this nothing more is received: the telescope's side waits."},
+    {ROW("store", "keep_parts_days", SET_INT, keep_parts_days), "14", 1, 3650, NULL, "days",
+     "Half-received exposures that nobody went on with for so long are removed."},
+    {ROW("store", "rescan_seconds", SET_INT, rescan_seconds), "30", 1, 3600, NULL, "s",
+     "How often bundles/ is walked for what no event told."},
+    {ROW("place", "science", SET_TEXT, place[OBS_SCIENCE]),
+     "rawdata/{night}/{ccd}/{object}.{filter1}.{night}.{expnum}_{ccd}.fits", 0, 0, NULL, NULL,
+     "Where a science ccd's FITS file goes, below root."},
+    {ROW("place", "flat", SET_TEXT, place[OBS_FLAT]),
+     "rawdata/{night}/{ccd}/domeflat.{filter1}.{night}.{expnum}_{ccd}.fits", 0, 0, NULL, NULL,
+     "Where a dome flat's goes."},
+    {ROW("place", "bias", SET_TEXT, place[OBS_BIAS]),
+     "rawdata/{night}/{ccd}/bias.{night}.{expnum}_{ccd}.fits", 0, 0, NULL, NULL,
+     "Where a bias frame's goes."},
+    {ROW("place", "on_conflict", SET_CHOICE, on_conflict), "park", 0, 0, "park|version|replace",
+     NULL, "When another file has the name: park this ccd, place it as NAME~2.fits, or replace it."},
+    {ROW("place", "workspace", SET_CHOICE, workspace), "none", 0, 0, "none|copy|link", NULL,
+     "Also put science ccds into workspace/{night}/{ccd}/, as copies or as hard links."},
+    {ROW("site", "name", SET_TEXT, site_name), "CTIO", 0, 0, NULL, NULL,
+     "The telescope's site, for messages."},
+    {ROW("site", "longitude_deg", SET_REAL, longitude_deg), "-70.8", -180, 360, NULL,
+     "degrees east", "The site's longitude: a night begins at its local noon."},
+    {ROW("site", "night_rollover", SET_TEXT, night_rollover), "noon", 0, 0, NULL, NULL,
+     "noon, or the UTC time HH:MM at which the next night's name begins to hold."},
+    {ROW("camera", "profile", SET_PATH, profile), "decam", 0, 0, NULL, NULL,
+     "The camera: a file of the folder cameras/ without its .conf, or a path."},
+    {ROW("decode", "threads", SET_INT, threads), "0", 0, 1024, NULL, NULL,
+     "Threads that decode ccds; 0: one for each processor."},
+    {ROW("jobs", "runner", SET_CHOICE, runner), "local", 0, 0, "local", NULL,
+     "What runs the jobs: local, as processes of this machine."},
+    {ROW("jobs", "command", SET_TEXT, command), "skyferry-measure", 0, 0, NULL, NULL,
+     "The job's program and arguments, never given to a shell; {job} {result} {exposure} "
+     "{night} {store} are filled in. A name without a slash is looked for beside skyferry-pull, "
+     "then in PATH."},
+    {ROW("jobs", "ccds_per_job", SET_INT, ccds_per_job), "15", 1, 4096, NULL, NULL,
+     "How many ccds one job gets."},
+    {ROW("jobs", "max_running", SET_INT, max_running), "0", 0, 1024, NULL, NULL,
+     "Jobs at the same time; 0: one for each processor."},
+    {ROW("jobs", "timeout_seconds", SET_INT, timeout_seconds), "300", 1, 604800, NULL, "s",
+     "A job that takes longer is ended, with all its processes."},
+    {ROW("jobs", "retries", SET_INT, retries), "1", 0, 100, NULL, NULL,
+     "How often a failed job is run again before it counts as failed."},
+    {ROW("jobs", "output_mib", SET_INT, output_mib), "16", 1, 65536, NULL, "MiB",
+     "A job that writes more than this to its standard output or error is ended."},
+    {ROW("jobs", "dry_run", SET_BOOL, dry_run), "no", 0, 0, NULL, NULL,
+     "Write the job files but start none."},
+    {ROW("log", "level", SET_CHOICE, log_level), "info", 0, 0, "debug|info|warn|error", NULL,
+     "What is logged: this level and above."},
+    {ROW("log", "file", SET_PATH, log_file), "log/skyferry-pull_%Y%m%d_%H:%M:%S.log", 0, 0, NULL,
+     NULL, "The log file, below root unless absolute; strftime fields are filled in when it is "
+     "opened; none: standard error only."},
+    {ROW("log", "format", SET_CHOICE, log_format), "text", 0, 0, "text|json", NULL,
+     "Log lines as text or as one JSON object each."},
+    {.key = NULL},
+};
+
+bool pull_text(char *out, size_t size, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(out, size, fmt, ap);
+    va_end(ap);
+    return n >= 0 && (size_t)n < size;
+}
+
+void pull_path(const struct pull_settings *s, const char *rel, char out[PULL_PATH])
+{
+    pull_text(out, PULL_PATH, "%s/%s", s->root, rel);
+}
+
+enum status pull_log_open(const struct pull_settings *s, const char *agent, struct fault *why)
+{
+    struct log_options o = {.agent = agent, .file = s->log_file,
+                            .level = (enum log_level)log_level_parse(s->log_level),
+                            .json = strcmp(s->log_format, "json") == 0};
+    return log_open(&o, why);
+}
+
+void pull_part_store(const struct pull_settings *s, struct part_store *out)
+{
+    *out = (struct part_store){.root = s->root, .rule = s->rule,
+                               .min_free_bytes = (int64_t)(s->min_free_gib * 1073741824.0)};
+}
+
+/* Trailing slashes never matter, and a relative root must not change with the directory. */
+static void settle_root(struct pull_settings *s, struct config_report *r)
+{
+    char here[PULL_PATH], joined[PULL_PATH];
+    size_t len = strlen(s->root);
+    while (len > 1 && s->root[len - 1] == '/')
+        s->root[--len] = '\0';
+    if (len > 0 && s->root[0] != '/' && getcwd(here, sizeof here)) {
+        if (pull_text(joined, sizeof joined, "%s/%s", here, s->root))
+            memcpy(s->root, joined, sizeof joined);
+    }
+    if (len > 3000)
+        config_problem(r, "[store] root is %zu characters long; choose a shorter path", len);
+}
+
+static void settle_paths(struct pull_settings *s, struct config_report *r)
+{
+    char joined[PULL_PATH];
+    if (s->root[0] == '\0')
+        config_problem(r, "%s: [store] root is not set: the folder that exposures are received "
+                          "into; set it there, or give --push-dir DIR or PUSH_DIR",
+                       s->config[0] ? s->config : "no configuration file");
+    settle_root(s, r);
+    if (s->state[0] != '/') {
+        pull_path(s, s->state[0] ? s->state : "state", joined);
+        memcpy(s->state, joined, sizeof joined);
+    }
+    pull_text(s->catalogue, sizeof s->catalogue, "%s/catalogue.db", s->state);
+    pull_text(s->lock, sizeof s->lock, "%s/lock", s->state);
+    if (strcmp(s->log_file, "none") == 0) {
+        s->log_file[0] = '\0';
+    } else if (s->log_file[0] && s->log_file[0] != '/') {
+        pull_path(s, s->log_file, joined);
+        memcpy(s->log_file, joined, sizeof joined);
+    }
+}
+
+static void settle_night(struct pull_settings *s, const char *run_date, struct config_report *r)
+{
+    if (!night_rule_parse(s->night_rollover, s->longitude_deg, &s->rule))
+        config_problem(r, "[site] night_rollover = '%s' is neither noon nor a time HH:MM of the "
+                          "UTC day, such as 22:30", s->night_rollover);
+    if (!run_date)
+        return;
+    if (night_valid(run_date))
+        snprintf(s->run_date, sizeof s->run_date, "%s", run_date);
+    else
+        config_problem(r, "--run-date '%s' is no night: write it as utYYMMDD, such as ut170316",
+                       run_date);
+}
+
+bool pull_settings_load(const struct pull_overrides *o, struct pull_settings *out,
+                        struct config_report *r)
+{
+    static const char *const keys[] = {"science", "flat", "bias"};
+    int before = r->count;
+    memset(out, 0, sizeof *out);
+    char config[PULL_PATH];
+    if (o->config)
+        snprintf(config, sizeof config, "%s", o->config);
+    else
+        lookup_config("pull.conf", config, sizeof config);
+    config_load(config[0] ? config : NULL, pull_settings_rows, out, r);
+    snprintf(out->config, sizeof out->config, "%s", config);
+    if (o->root && o->root[0])
+        config_set(pull_settings_rows, out, "store", "root", o->root, "--push-dir", r);
+    snprintf(out->level_given, sizeof out->level_given, "%s", o->level ? o->level : "");
+    if (o->level)
+        config_set(pull_settings_rows, out, "log", "level", o->level, "command line", r);
+    settle_paths(out, r);
+    settle_night(out, o->run_date, r);
+    lookup_camera(out->profile, out->config, &out->camera, r);
+    for (int i = 0; i < 3; i++)
+        place_check(out->place[i], keys[i], r);
+    struct command command;
+    if (command_make(out->command, NULL, &command, r))
+        command_free(&command);
+    return r->count == before;
+}

@@ -1,0 +1,67 @@
+/* The settings of skyferry-pull, as rows (common/config.h), and what follows from them:
+ * the night rule, the camera, where the catalogue lies. main.c loads them once; a SIGHUP
+ * loads them again into a second struct and takes over what may change while running.
+ * No pointers inside: copied by assignment, read by worker threads. */
+#ifndef SKYFERRY_PULL_SETTINGS_H
+#define SKYFERRY_PULL_SETTINGS_H
+
+#include "common/camera.h"
+#include "common/config.h"
+#include "common/night.h"
+
+#define PULL_PATH 4096
+#define PULL_TEMPLATE 512
+
+struct pull_settings {
+    /* as in the file */
+    char root[PULL_PATH], state[PULL_PATH];
+    double min_free_gib;
+    int keep_parts_days, rescan_seconds;
+    char place[3][PULL_TEMPLATE]; /* by enum obstype: science, flat, bias */
+    char on_conflict[16], workspace[16];
+    char site_name[64], night_rollover[16];
+    double longitude_deg;
+    char profile[PULL_PATH];
+    int threads;
+    char runner[16], command[2048];
+    int ccds_per_job, max_running, timeout_seconds, retries, output_mib;
+    bool dry_run;
+    char log_level[16], log_file[PULL_PATH], log_format[16];
+    /* what follows from it */
+    char config[PULL_PATH];       /* the file, "" when there was none */
+    struct night_rule rule;
+    struct camera camera;
+    char run_date[NIGHT_SIZE];    /* --run-date: every exposure's night; "" normally */
+    char catalogue[PULL_PATH], lock[PULL_PATH];
+    char level_given[16];         /* --debug or --quiet, for the next load too */
+};
+
+extern const struct setting pull_settings_rows[];
+
+/* What the command line and the environment say; NULL: nothing. */
+struct pull_overrides {
+    const char *config;   /* file; NULL: $HOME/.config/skyferry/pull.conf, /etc/skyferry/pull.conf */
+    const char *root;     /* --push-dir or PUSH_DIR */
+    const char *run_date; /* --run-date */
+    const char *level;    /* --debug, --quiet */
+};
+
+/* Loads and checks everything; all problems at once go to r. True when there were none.
+ * Without any file the defaults hold, so that root alone is enough to begin with. */
+bool pull_settings_load(const struct pull_overrides *o, struct pull_settings *out,
+                        struct config_report *r);
+
+/* "root/rel" for the store's own names; a root is at most 3000 characters long. */
+void pull_path(const struct pull_settings *s, const char *rel, char out[PULL_PATH]);
+
+/* Opens the log as [log] says, for this agent's name ("pull", "receive"). */
+enum status pull_log_open(const struct pull_settings *s, const char *agent, struct fault *why);
+
+/* What the receiving side needs of the settings; points into s. */
+struct part_store;
+void pull_part_store(const struct pull_settings *s, struct part_store *out);
+
+/* snprintf that says whether all of it fitted. */
+bool pull_text(char *out, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

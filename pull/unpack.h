@@ -1,0 +1,83 @@
+/* One bundle made into stand-alone FITS files: no database, no daemon, no shared state.
+ * The daemon's worker threads call unpack_image for one ccd each; `skyferry-pull unpack`
+ * calls unpack_bundle. The manifest has passed bundle_index, the fd is only pread from
+ * and may be shared between threads. Buffers and headers belong to the caller. */
+#ifndef SKYFERRY_UNPACK_H
+#define SKYFERRY_UNPACK_H
+
+#include "common/bundle.h"
+#include "common/fits.h"
+
+#define UNPACK_HDU_MAX (2LL << 30) /* bytes of one HDU that travelled whole; more is refused */
+
+/* What became of one HDU that a file was made of. */
+struct unpack_ccd {
+    int ccd;                  /* 0: no image, but another HDU delivered whole */
+    int hdu;
+    char member[MEMBER_NAME];
+    char codec[16];
+    int64_t bytes;            /* of the FITS file; 0 when it failed */
+    char path[4096];          /* where it was written; "" from unpack_image and unpack_other */
+    double seconds;           /* reading, decoding and (unpack_bundle) writing */
+    struct fault why;         /* grade ST_OK, or what went wrong */
+};
+
+/* A bundle opened for unpacking; the same for all its members. */
+struct unpack_source {
+    int fd;
+    const struct manifest *m;
+    const struct fits_header *primary; /* from unpack_primary; NULL: none */
+};
+
+/* The primary header's cards: from the header member of HDU 0, else from the HDU itself.
+ * REJECT when the bundle holds neither, or the cards cannot be read. */
+enum status unpack_primary(int fd, const struct manifest *m, struct fits_header *out,
+                           struct fault *why);
+
+/* The image member `one` as a stand-alone FITS file (fits_image_file) appended to file. Its
+ * header ends with the cards SFCODEC, SFQSTEP, SFRATIO, SFSRC, SFSHA, SFEXT, SFHDU, SFVERS
+ * (skyferry-bundle(5)): where the pixels came from and what was done to them. REJECT when the
+ * member is damaged, its codec unknown, or the decoded image not the shape that its header
+ * says; the words name exposure and ccd. *out is filled but for its path, also on failure. */
+enum status unpack_image(const struct unpack_source *src, const struct member *one,
+                         struct buf *file, struct unpack_ccd *out, struct fault *why);
+
+/* An HDU that travelled whole (a table, an image without a ccd number) as a FITS file: the
+ * primary's cards with no data, then the HDU as it stood. HDU 0 is its own file. */
+enum status unpack_other(const struct unpack_source *src, const struct member *one,
+                         struct buf *file, struct unpack_ccd *out, struct fault *why);
+/* Does unpack_other make a file of this member? (Not of images, headers, trailing bytes,
+ * nor of a primary HDU without data.) */
+bool unpack_is_other(const struct unpack_source *src, const struct member *one);
+
+/* The source file byte for byte, its SHA-256 proven against the manifest before it gets its
+ * name. REJECT when a member was re-coded (any codec but "original"), or when out_path
+ * is taken by another file (the same bytes: OK) unless force. WAIT: the disk is full. */
+enum status unpack_rebuild(int fd, const struct manifest *m, const char *out_path, bool force,
+                           struct fault *why);
+
+struct unpack_options {
+    const char *to;  /* directory, made when missing; NULL: "." */
+    bool rebuild;    /* write the source file instead of one file a ccd */
+    bool force;      /* replace files of other content */
+    int threads;     /* decoders; <= 0: one for each processor */
+};
+
+struct unpack_report {
+    char name[MEMBER_NAME];  /* the exposure's root; "" when the bundle could not be read */
+    struct unpack_ccd *ccds; /* owned: one for each file made or failed, by HDU */
+    size_t count;
+    size_t done, failed;     /* of these */
+    double seconds;
+};
+
+/* Unpacks one bundle: DIR/NAME_CCD.fits for each ccd, DIR/NAME_hduN.fits for other HDUs,
+ * or with rebuild the source file under its own name. One bad ccd does not hold its
+ * siblings; the first fault by HDU is returned. A file already there with the same bytes is
+ * left alone and counts as done, with other bytes it is a REJECT unless force. A full disk
+ * (WAIT) ends the work early. Free the report with unpack_report_free, also after a failure. */
+enum status unpack_bundle(const char *path, const struct unpack_options *o,
+                          struct unpack_report *out, struct fault *why);
+void unpack_report_free(struct unpack_report *r);
+
+#endif
