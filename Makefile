@@ -19,15 +19,16 @@ SAN_tsan := -fsanitize=thread
 CC_used  := $(CC_$(FLAVOUR))
 CXX_used := $(CXX_$(FLAVOUR))
 
-PKGS     := libssh2 libzstd libarchive cfitsio openjph libopenjp2 sqlite3 libcrypto jansson inih
+PKGS     := libssh2 libzstd libarchive cfitsio libopenjp2 sqlite3 libcrypto jansson inih
 WARN     := -Wall -Wextra -Wshadow -Wpointer-arith -Wvla -Werror
 CWARN    := $(WARN) -Wstrict-prototypes -Wmissing-prototypes
 CPPFLAGS := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DSKYFERRY_VERSION='"$(VERSION)"'
 OPT      := -O2 -g -pthread $(SAN_$(FLAVOUR))
 CFLAGS   := -std=c11 $(CWARN) $(OPT)
 CXXFLAGS := -std=c++17 $(WARN) $(OPT)
+# Debian's openjph.pc is empty, so that library is named here.
 # Asked once, and not before something is compiled: `make deps` may yet install pkg-config.
-LIBS      = $(eval LIBS := $(shell pkg-config --libs $(PKGS)) -lm)$(LIBS)
+LIBS      = $(eval LIBS := $(shell pkg-config --libs $(PKGS)) -lopenjph -lm)$(LIBS)
 INCS      = $(eval INCS := $(shell pkg-config --cflags $(PKGS) | sed 's/-I/-isystem /g'))$(INCS)
 V        ?= 0
 say_0     = @printf '  %-5s %s\n' $(1) $@;
