@@ -11,7 +11,8 @@
 
 struct codec_options {
     const char *method; /* configured: "htj2k", "jp2", "rice", "original" */
-    double qstep;       /* quantisation step as a fraction of the 16-bit range; 0: lossless */
+    double qstep;       /* quantisation step as a fraction of the sample range (16-bit data: of
+                           65536); below 1e-5: lossless, which is then smaller */
     bool reversible;    /* htj2k and jp2: lossless, qstep not used */
 };
 
@@ -20,13 +21,14 @@ struct codec {
     const char *suffix; /* of its members: ".jph", ".jp2", ".fits.fz", ".hdu" */
     bool has_header;    /* the member carries the header cards itself */
     bool lossy_possible;
-    /* Can it carry this image as promised? */
+    /* Can it carry this image as promised? Looks at the header and shape only. */
     bool (*accepts)(const struct fits_image *img, const struct codec_options *o);
     /* Appends the member's bytes to out. */
     enum status (*encode)(const struct fits_image *img, const struct codec_options *o,
                           struct buf *out, struct fault *why);
-    /* img->header is set for codecs without has_header; fills data (and header for the
-     * others). REJECT, never a crash, on bytes that are corrupt or of another shape. */
+    /* img->header is set for codecs without has_header, data is not; fills data (and header
+     * for the others). REJECT, never a crash, on bytes that are corrupt or of another shape:
+     * .jph and .jp2 end with a digest of their own, .fits.fz carries CHECKSUM and DATASUM. */
     enum status (*decode)(const void *bytes, size_t len, struct fits_image *img,
                           struct fault *why);
     const char *sentence; /* for docs and the log */
@@ -39,8 +41,8 @@ const struct codec *const *codec_all(void);
 
 /* Which codec carries this HDU: the configured one when it accepts the image, else the
  * HDU as it stands when it is already tile-compressed (`tiled`), else rice when it
- * accepts, else the HDU as it stands. "rice" for an HDU that is already losslessly tiled
- * is also the HDU as it stands. Never NULL. */
+ * accepts, else the HDU as it stands. "rice" for an HDU that is already losslessly tiled,
+ * or holds tiled floats, is also the HDU as it stands. Never NULL. */
 const struct codec *codec_choose(const struct codec_options *o, const struct fits_image *img,
                                  bool tiled, bool tiled_lossless);
 

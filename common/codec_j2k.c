@@ -326,6 +326,10 @@ static enum status check_file(const unsigned char *p, size_t len, const struct j
         return fault(why, ST_REJECT, "the picture has %d-bit %s samples where the header asks "
                      "for %d-bit %s ones", (p[58] & 0x7f) + 1, p[58] & 0x80 ? "signed" : "unsigned",
                      s->bits, s->is_signed ? "signed" : "unsigned");
+    if (memcmp(p, expected, CODESTREAM_BOX) != 0 ||
+        memcmp(p + CODESTREAM_BOX + 4, expected + CODESTREAM_BOX + 4, 4) != 0)
+        return fault(why, ST_REJECT, "the %s file's boxes are not those that this program writes",
+                     name);
     return ST_OK;
 }
 

@@ -81,8 +81,10 @@ struct fits_file {
 
 /* Walks all HDUs of an open file with pread. WAIT when the file ends before an HDU's
  * last block (the text says which HDU and how many bytes are missing; a zero-length
- * file is the shortest of these); REJECT when it can never be FITS (first card not
- * SIMPLE, impossible BITPIX or NAXISn, more than FITS_MAX_HDUS, no END within 10 MB).
+ * file is the shortest of these), also while a header's place is still full of zeros;
+ * REJECT when it can never be FITS (first card not SIMPLE, impossible BITPIX or NAXISn, an
+ * HDU over 1 TiB, bytes in a header that are no text, a ZIMAGE table whose Z cards describe
+ * no image, more than FITS_MAX_HDUS, no END within 10 MB).
  * Zero or blank bytes past the last HDU are not an HDU; other bytes there trail.
  * out is freed by fits_file_free also after a failure. */
 enum status fits_scan(int fd, struct fits_file *out, struct fault *why);
@@ -116,8 +118,8 @@ void fits_image_free(struct fits_image *img);
 enum status fits_image_shape(struct fits_image *img, struct fault *why);
 
 /* Makes an image from one HDU's bytes, plain or tile-compressed (decompressed through
- * cfitsio, header restored as funpack does; SIMPLE/XTENSION card as it was). REJECT
- * when the HDU is no image or its tiles are broken. */
+ * cfitsio, header restored as funpack does but without blank cards before END;
+ * SIMPLE/XTENSION card as it was). REJECT when the HDU is no image or its tiles are broken. */
 enum status fits_image_load(const void *hdu_bytes, size_t len, struct fits_image *out,
                             struct fault *why);
 
@@ -133,18 +135,22 @@ bool fits_tiled_lossless(const void *hdu_bytes, size_t len);
  *   the cards of `extra` (provenance; may be NULL),
  *   CHECKSUM and DATASUM, new and right.
  * Left out: the sources' structural cards (XTENSION, PCOUNT, GCOUNT, EXTEND, GROUPS, NEXTEND,
- * tile-compression Z*, CHECKSUM, DATASUM). primary may be NULL. Bytes appended to out are
- * header + data + padding: the whole file. */
+ * INHERIT, tile-compression Z*, CHECKSUM, DATASUM); of the primary also what is true of its
+ * own array and name only (BSCALE, BZERO, BLANK, EXTNAME, EXTVER, EXTLEVEL); and cards that
+ * `extra` says anew. primary is NULL when the image is the primary. Bytes appended to out
+ * are header + data + padding: the whole file. RETRY only (memory). */
 enum status fits_image_file(const struct fits_header *primary, const struct fits_image *img,
                             const struct fits_header *extra, struct buf *out, struct fault *why);
 
 /* Tile-compresses an image losslessly into a stand-alone .fits.fz (empty primary and one
- * extension that carries all of img->header): RICE_1 for 8, 16 and 32-bit integers,
- * GZIP_2 unquantised for floats. REJECT for what the convention cannot hold (64-bit). */
+ * extension that carries all of img->header, CHECKSUM and DATASUM): a row a tile, RICE_1 for
+ * 8, 16 and 32-bit integers, GZIP_2 unquantised for floats. REJECT for what the convention
+ * cannot hold (64-bit, over 2 GiB, a header with tile-compression cards of its own). */
 enum status fits_tile_pack(const struct fits_image *img, struct buf *out, struct fault *why);
 /* Would it be packed, as far as the header and the shape tell? */
 bool fits_tile_packable(const struct fits_image *img);
-/* The image back out of such a file (its second HDU), every bit and card as it went in. */
+/* The image back out of such a file (its second HDU), every bit (NaNs, too) and card as it
+ * went in. REJECT also when CHECKSUM or DATASUM is missing or wrong. */
 enum status fits_tile_unpack(const void *file, size_t len, struct fits_image *out,
                              struct fault *why);
 

@@ -110,8 +110,10 @@ enum status fits_tile_header(const struct fits_header *table, bool exact,
 bool fits_tile_can_carry(const struct fits_header *image);
 /* Appends the image's cards, structural ones under their Z names. */
 bool fits_tile_wrap(const struct fits_header *image, struct fits_header *table);
-/* Only the cards that the decompression itself needs. */
-bool fits_tile_core(const struct fits_header *table, struct fits_header *out);
+/* Only the cards that the decompression itself needs, each once and well-formed, so that
+ * cfitsio reads the same numbers out of them as fits_tiles_read did. */
+enum status fits_tile_core(const struct fits_header *table, struct fits_header *out,
+                           struct fault *why);
 
 /* ---- cfitsio's part (fits_tile.c) ---- */
 
@@ -132,10 +134,10 @@ long fits_gzip_encode(const void *bytes, size_t len, unsigned char *out, size_t 
 /* Hcompress: out has n values, int when narrow, else int64_t; sides and length are the
  * caller's to check. */
 bool fits_hcompress_decode(unsigned char *bytes, bool narrow, int smooth, void *out);
-/* Decompresses the second HDU of a whole file in memory as funpack does, and copies its
- * `size` bytes of pixels. */
-enum status fits_run_decompress(struct buf *file, unsigned char *pixels, size_t size,
-                                struct fault *why);
+/* Decompresses the second HDU of a whole file in memory, which t describes, to `size` bytes
+ * of pixels. */
+enum status fits_run_decompress(struct buf *file, const struct tiles *t, unsigned char *pixels,
+                                size_t size, struct fault *why);
 
 /* fits_image_load for a tile-compressed HDU whose header is parsed already. */
 enum status fits_tile_load(const struct fits_header *table, const void *data, size_t len,

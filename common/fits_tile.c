@@ -67,49 +67,52 @@ static void init_cfitsio(void)
     fits_init_cfitsio();
 }
 
-/* Into a second file in memory, *made, whose pixels begin at *data_at. */
-static int decompress(void *file, size_t file_size, void **made, size_t *made_size,
-                      LONGLONG *data_at)
+/* The pixels as they are stored, in the machine's order. Undefined ones become the NaN that
+ * funpack writes. funpack itself goes through fits_img_decompress, which in cfitsio 4.2
+ * misplaces tiles that are narrower than the image and hold undefined pixels. */
+static int read_pixels(void *file, size_t file_size, const struct tiles *t, void *pixels)
 {
-    fitsfile *in = NULL, *out = NULL;
-    LONGLONG head, end;
-    int status = 0, ignored = 0;
+    static const uint64_t undefined = UINT64_MAX;
+    fitsfile *in = NULL;
+    long first[FITS_MAX_AXES], last[FITS_MAX_AXES], step[FITS_MAX_AXES];
+    int status = 0, ignored = 0, any;
+    int type = t->image.bitpix == 8    ? TBYTE
+               : t->image.bitpix == 16 ? TSHORT
+               : t->image.bitpix == 32 ? TINT
+               : t->image.bitpix < -32 ? TDOUBLE
+                                       : TFLOAT;
+    for (int i = 0; i < t->image.naxis; i++) {
+        first[i] = step[i] = 1;
+        last[i] = (long)t->image.n[i];
+    }
     fits_open_memfile(&in, "memory", READONLY, &file, &file_size, 0, NULL, &status);
     fits_movabs_hdu(in, 2, NULL, &status);
-    fits_create_memfile(&out, made, made_size, *made_size, realloc, &status);
-    fits_img_decompress(in, out, &status);
-    fits_get_hduaddrll(out, &head, data_at, &end, &status);
-    if (out)
-        fits_close_file(out, status ? &ignored : &status);
-    ignored = 0;
+    fits_set_bscale(in, 1, 0, &status);
+    void *nan = t->image.bitpix < 0 ? (void *)(uintptr_t)&undefined : NULL;
+    fits_read_subset(in, type, first, last, step, nan, pixels, &any, &status);
     if (in)
         fits_close_file(in, &ignored);
     return status;
 }
 
-enum status fits_run_decompress(struct buf *file, unsigned char *pixels, size_t size,
-                                struct fault *why)
+enum status fits_run_decompress(struct buf *file, const struct tiles *t, unsigned char *pixels,
+                                size_t size, struct fault *why)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    size_t made_size = size + 4 * FITS_BLOCK;
-    void *made = malloc(made_size);
-    LONGLONG at = 0;
-    enum status st = ST_OK;
-    if (!made)
+    int bytes = abs(t->image.bitpix) / 8;
+    void *native = calloc(1, size);
+    if (!native)
         return fault(why, ST_RETRY, "no memory for an image of %zu bytes", size);
     pthread_once(&once, init_cfitsio);
-    int status = decompress(file->data, file->len, &made, &made_size, &at);
-    if (status) {
-        char text[FLEN_STATUS];
-        /* The code's text only: cfitsio's stack of messages is shared by all threads. */
-        fits_get_errstatus(status, text);
-        st = fault(why, status == MEMORY_ALLOCATION ? ST_RETRY : ST_REJECT,
-                   "the tiles cannot be decompressed: %s (cfitsio error %d)", text, status);
-    } else if (at < 0 || made_size < size || (uint64_t)at > made_size - size) {
-        st = fault(why, ST_REJECT, "the tiles make an image of another size than ZNAXISn say");
-    } else {
-        memcpy(pixels, (char *)made + at, size);
-    }
-    free(made);
-    return st;
+    int status = read_pixels(file->data, file->len, t, native);
+    if (status == 0)
+        fits_swap_copy(pixels, native, size / (size_t)bytes, bytes);
+    free(native);
+    if (status == 0)
+        return ST_OK;
+    char text[FLEN_STATUS];
+    /* The code's text only: cfitsio's stack of messages is shared by all threads. */
+    fits_get_errstatus(status, text);
+    return fault(why, status == MEMORY_ALLOCATION ? ST_RETRY : ST_REJECT,
+                 "the tiles cannot be decompressed: %s (cfitsio error %d)", text, status);
 }

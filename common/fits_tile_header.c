@@ -113,34 +113,20 @@ static bool is_blank(const char *card)
     return true;
 }
 
-/* funpack takes blank cards before END for room, and keeps whole blocks of it. */
-static bool add_room(struct fits_header *out, size_t total, size_t used)
-{
-    char blank[FITS_CARD];
-    size_t blocks = (total + 36) / 36, spare = blocks * 36 - used - 1;
-    memset(blank, ' ', sizeof blank);
-    for (size_t i = 0; i < spare / 36 * 36; i++)
-        if (!fits_header_append(out, blank))
-            return false;
-    return true;
-}
-
 enum status fits_tile_header(const struct fits_header *table, bool exact,
                              struct fits_header *out, struct fault *why)
 {
-    size_t count = table->count;
     bool noted = fits_header_find(table, "ZSIMPLE") >= 0 || fits_header_find(table, "ZTENSION") >= 0;
     bool ok = noted || invent_structure(table, out);
-    while (!exact && count > 0 && is_blank(table->cards + (count - 1) * FITS_CARD))
-        count--;
-    for (size_t i = 0; ok && i < count; i++) {
+    for (size_t i = 0; ok && i < table->count; i++) {
         const char *card = table->cards + i * FITS_CARD;
         if (exact || memcmp(card, "EXTNAME = 'COMPRESSED_IMAGE'", 28) != 0)
             ok = unwrap_card(card, noted, out) >= 0;
     }
-    if (ok && !exact)
-        ok = add_room(out, table->count, count);
-    return ok ? ST_OK : fault(why, ST_RETRY, "no memory for a header of %zu cards", count);
+    /* Blank cards before END are room that some program left; funpack takes them so, too. */
+    while (!exact && out->count > 0 && is_blank(out->cards + (out->count - 1) * FITS_CARD))
+        out->count--;
+    return ok ? ST_OK : fault(why, ST_RETRY, "no memory for a header of %zu cards", table->count);
 }
 
 bool fits_tile_can_carry(const struct fits_header *image)
@@ -186,15 +172,25 @@ bool fits_tile_wrap(const struct fits_header *image, struct fits_header *table)
     return true;
 }
 
-bool fits_tile_core(const struct fits_header *table, struct fits_header *out)
+enum status fits_tile_core(const struct fits_header *table, struct fits_header *out,
+                           struct fault *why)
 {
     for (size_t i = 0; i < table->count; i++) {
         const char *card = table->cards + i * FITS_CARD;
+        char key[FITS_CARD + 1], text[FITS_CARD];
+        double number;
+        bool logical;
         bool take = (among(card, dropped, COUNT(dropped)) && !fits_card_is(card, "CHECKSUM") &&
                      !fits_card_is(card, "DATASUM")) ||
                     among(card, steering, COUNT(steering)) || among(card, scaling, COUNT(scaling));
-        if (take && !fits_header_append(out, card))
-            return false;
+        fits_card_keyword(card, key);
+        if (!take || fits_header_find(table, key) != (long)i)
+            continue;
+        if (!fits_header_real(table, key, &number) && !fits_header_logical(table, key, &logical) &&
+            !fits_header_text(table, key, text, sizeof text))
+            return fault(why, ST_REJECT, "the value of %s is malformed", key);
+        if (!fits_header_append(out, card))
+            return fault(why, ST_RETRY, "no memory for a header");
     }
-    return true;
+    return ST_OK;
 }

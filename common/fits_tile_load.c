@@ -240,37 +240,41 @@ static enum status check_tiles(const struct tiles *t, struct fault *why)
 }
 
 /* A primary without data and the table, as cfitsio wants to see a file. */
-static bool stub_file(const struct fits_header *table, const struct tiles *t, struct buf *out)
+static enum status stub_file(const struct fits_header *table, const struct tiles *t,
+                             struct buf *out, struct fault *why)
 {
     struct fits_header primary = {0}, core = {0};
     size_t len = (size_t)(t->heap + t->heap_bytes);
-    bool ok = fits_header_add_logical(&primary, "SIMPLE", true, NULL) &&
-              fits_header_add_int(&primary, "BITPIX", 8, NULL) &&
-              fits_header_add_int(&primary, "NAXIS", 0, NULL) &&
-              fits_header_add_logical(&primary, "EXTEND", true, NULL) &&
-              fits_tile_core(table, &core) &&
-              buf_reserve(out, len + 4 * FITS_BLOCK + core.count * FITS_CARD) &&
-              fits_header_write(&primary, out) && fits_header_write(&core, out) &&
-              buf_append(out, t->data, len);
     size_t pad = (FITS_BLOCK - len % FITS_BLOCK) % FITS_BLOCK;
-    if (ok && (ok = buf_reserve(out, pad + 1))) {
+    enum status st = fits_tile_core(table, &core, why);
+    if (st == ST_OK && !(fits_header_add_logical(&primary, "SIMPLE", true, NULL) &&
+                         fits_header_add_int(&primary, "BITPIX", 8, NULL) &&
+                         fits_header_add_int(&primary, "NAXIS", 0, NULL) &&
+                         fits_header_add_logical(&primary, "EXTEND", true, NULL) &&
+                         buf_reserve(out, len + 4 * FITS_BLOCK + core.count * FITS_CARD) &&
+                         fits_header_write(&primary, out) && fits_header_write(&core, out) &&
+                         buf_append(out, t->data, len) && buf_reserve(out, pad + 1)))
+        st = fault(why, ST_RETRY, "no memory for tiles of %zu bytes", len);
+    if (st == ST_OK) {
         memset(out->data + out->len, 0, pad);
         out->len += pad;
     }
     fits_header_free(&primary);
     fits_header_free(&core);
-    return ok;
+    return st;
 }
 
 static enum status load_by_cfitsio(const struct fits_header *table, const struct tiles *t,
                                    struct fits_image *out, struct fault *why)
 {
     struct buf file = {0};
+    if (t->image.bitpix == 64)
+        return fault(why, ST_REJECT, "64-bit tiles (ZBITPIX = 64) of this kind cannot be read");
     enum status st = check_tiles(t, why);
-    if (st == ST_OK && !stub_file(table, t, &file))
-        st = fault(why, ST_RETRY, "no memory for tiles of %" PRId64 " bytes", t->heap_bytes);
     if (st == ST_OK)
-        st = fits_run_decompress(&file, out->data, out->size, why);
+        st = stub_file(table, t, &file, why);
+    if (st == ST_OK)
+        st = fits_run_decompress(&file, t, out->data, out->size, why);
     buf_free(&file);
     return st;
 }

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #define TILE_PIXELS_MAX (1 << 27) /* cfitsio counts a tile's bytes in an int */
+#define TILE_AXES_MAX 6           /* and has no more axes */
 
 /* ---- the table's columns ---- */
 
@@ -82,6 +83,18 @@ static enum status take_column(const struct form *f, const char *name, int64_t o
     return ST_OK;
 }
 
+/* A card that may be missing, but not malformed. */
+static enum status optional_int(const struct fits_header *h, const char *key, int64_t min,
+                                int64_t max, int64_t *out, struct fault *why)
+{
+    if (fits_header_find(h, key) < 0)
+        return ST_OK;
+    if (!fits_header_int(h, key, out) || *out < min || *out > max)
+        return fault(why, ST_REJECT, "%s is not a number from %" PRId64 " to %" PRId64, key, min,
+                     max);
+    return ST_OK;
+}
+
 static enum status read_columns(const struct fits_header *h, struct tiles *t, struct fault *why)
 {
     int64_t fields, offset = 0;
@@ -121,15 +134,17 @@ static enum status read_table(const struct fits_header *h, size_t len, bool with
     if (st != ST_OK)
         return st;
     body = fits_axes_bytes(&table, FITS_DATA_MAX);
-    fits_header_int(h, "PCOUNT", &pcount);
-    if (table.bitpix != 8 || table.naxis != 2 || body < 0 || pcount < 0 || pcount > FITS_DATA_MAX)
+    if (table.bitpix != 8 || table.naxis != 2 || body < 0)
         return fault(why, ST_REJECT, "the table of a tile-compressed image has an impossible "
-                     "BITPIX, NAXIS, NAXISn or PCOUNT");
+                     "BITPIX, NAXIS or NAXISn");
     t->row_bytes = table.n[0];
     t->rows = table.n[1];
     start = body;
-    if (fits_header_int(h, "THEAP", &start) && (start < body || start > body + pcount))
-        return fault(why, ST_REJECT, "THEAP = %" PRId64 " lies outside the data", start);
+    st = optional_int(h, "PCOUNT", 0, FITS_DATA_MAX, &pcount, why);
+    if (st == ST_OK)
+        st = optional_int(h, "THEAP", body, body + pcount, &start, why);
+    if (st != ST_OK)
+        return st;
     t->heap = start;
     t->heap_bytes = body + pcount - start;
     if (with_data && (uint64_t)(body + pcount) > len)
@@ -145,6 +160,9 @@ static enum status read_sides(const struct fits_header *h, struct tiles *t, stru
     enum status st = fits_header_axes(h, "Z", &t->image, why);
     if (st != ST_OK)
         return st;
+    if (t->image.naxis > TILE_AXES_MAX)
+        return fault(why, ST_REJECT, "a tile-compressed image of %d axes; %d can be read",
+                     t->image.naxis, TILE_AXES_MAX);
     if (t->image.naxis == 0 || fits_axes_bytes(&t->image, FITS_IMAGE_MAX) <= 0)
         return fault(why, ST_REJECT, "ZNAXIS and ZNAXISn describe no image, or one of more than "
                      "%lld GiB", FITS_IMAGE_MAX >> 30);
@@ -152,11 +170,11 @@ static enum status read_sides(const struct fits_header *h, struct tiles *t, stru
         char key[16];
         snprintf(key, sizeof key, "ZTILE%d", i + 1);
         t->side[i] = i == 0 ? t->image.n[0] : 1;
-        if (fits_header_find(h, key) >= 0 && !fits_header_int(h, key, &t->side[i]))
-            return fault(why, ST_REJECT, "%s is no integer", key);
-        if (t->side[i] < 1 || t->side[i] > TILE_PIXELS_MAX ||
-            (t->pixels *= t->side[i]) > TILE_PIXELS_MAX)
-            return fault(why, ST_REJECT, "%s = %" PRId64 " makes impossible tiles", key, t->side[i]);
+        if ((st = optional_int(h, key, 1, TILE_PIXELS_MAX, &t->side[i], why)) != ST_OK)
+            return st;
+        if (t->side[i] > TILE_PIXELS_MAX || (t->pixels *= t->side[i]) > TILE_PIXELS_MAX)
+            return fault(why, ST_REJECT, "%s = %" PRId64 " makes tiles of more than %d pixels", key,
+                         t->side[i], TILE_PIXELS_MAX);
         count *= (t->image.n[i] - 1) / t->side[i] + 1;
     }
     /* A tile larger than its image is odd but allowed; one that is mostly empty is damage. */
@@ -174,18 +192,22 @@ static enum status read_rice(const struct fits_header *h, struct tiles *t, struc
 {
     int64_t block = 32, bytes = 4;
     char name[16] = "";
-    fits_header_int(h, "ZVAL1", &block);
+    if (fits_header_find(h, "ZVAL1") < 0)
+        return fault(why, ST_REJECT, "Rice tiles without their block size (ZVAL1)");
+    enum status st = optional_int(h, "ZVAL1", 1, 4096, &block, why);
     fits_header_text(h, "ZNAME2", name, sizeof name);
-    if (strcmp(name, "NOISEBIT") != 0) /* very old files: the second number is another */
-        fits_header_int(h, "ZVAL2", &bytes);
+    if (st == ST_OK && strcmp(name, "NOISEBIT") != 0) /* very old files: the second is another */
+        st = optional_int(h, "ZVAL2", 1, 4096, &bytes, why);
+    if (st != ST_OK)
+        return st;
     if (block < 16 && bytes > 8) { /* some early writers swapped the two; cfitsio knows them */
         int64_t swap = block;
         block = bytes;
         bytes = swap;
     }
-    if (block < 1 || block > 4096 || (bytes != 1 && bytes != 2 && bytes != 4))
-        return fault(why, ST_REJECT, "Rice tiles of %" PRId64 " pixels a block and %" PRId64
-                     " bytes a pixel are unknown (ZVAL1, ZVAL2)", block, bytes);
+    if (bytes != 1 && bytes != 2 && bytes != 4)
+        return fault(why, ST_REJECT, "Rice tiles of %" PRId64 " bytes a pixel are unknown (ZVAL2)",
+                     bytes);
     t->block = (int)block;
     t->byte_pixel = (int)bytes;
     return ST_OK;
@@ -199,7 +221,7 @@ static enum status read_method(const struct fits_header *h, struct tiles *t, str
     } known[] = {{"RICE_1", TILE_RICE},     {"RICE_ONE", TILE_RICE}, {"GZIP_1", TILE_GZIP_1},
                  {"GZIP_2", TILE_GZIP_2},   {"PLIO_1", TILE_PLIO},   {"HCOMPRESS_1", TILE_HCOMPRESS}};
     char name[72] = "";
-    int64_t smooth = 0;
+    int64_t smooth = 0, seed = 1;
     double any;
     fits_header_text(h, "ZCMPTYPE", name, sizeof name);
     size_t i = 0;
@@ -211,11 +233,14 @@ static enum status read_method(const struct fits_header *h, struct tiles *t, str
     if (fits_header_real(h, "ZSCALE", &any) || fits_header_real(h, "ZZERO", &any))
         t->quantised = true;
     if (t->method == TILE_HCOMPRESS) {
-        fits_header_real(h, "ZVAL1", &t->hcompress_scale);
+        if (!fits_header_real(h, "ZVAL1", &t->hcompress_scale))
+            return fault(why, ST_REJECT, "Hcompress tiles without their scale (ZVAL1)");
         fits_header_int(h, "ZVAL2", &smooth);
         t->hcompress_smooth = smooth != 0;
     }
-    return t->method == TILE_RICE ? read_rice(h, t, why) : ST_OK;
+    /* cfitsio takes the seed for an index into its 10,000 random numbers. */
+    enum status st = optional_int(h, "ZDITHER0", 1, 10000, &seed, why);
+    return st == ST_OK && t->method == TILE_RICE ? read_rice(h, t, why) : st;
 }
 
 enum status fits_tiles_read(const struct fits_header *h, const void *bytes, size_t len,

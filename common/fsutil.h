@@ -67,6 +67,9 @@ void fs_sweep_drafts(const char *dir);
  * with the process. WAIT when another process holds it, its pid in *why. The fd
  * is returned in *fd and released by close. */
 enum status fs_lock(const char *path, int *fd, struct fault *why);
+/* Who holds it: the pid, 0 when nobody does. Looks without touching the lock, so that a look
+ * can never keep an agent from starting. */
+long fs_lock_holder(const char *path);
 
 /* Bytes an unprivileged writer may still use, -1 on error. */
 int64_t fs_free_bytes(const char *path);

@@ -11,7 +11,6 @@
 #include "pull/catalogue.h"
 #include "pull/command.h"
 #include "pull/commands.h"
-#include "pull/holder.h"
 
 struct findings {
     const struct pull_settings *s;
@@ -131,7 +130,7 @@ static void check_state(struct findings *f)
         good(f, "catalogue: %s (%s)", s->catalogue, kind);
     }
     catalogue_close(&cat);
-    long pid = store_holder(s);
+    long pid = fs_lock_holder(s->lock);
     if (pid)
         good(f, "daemon: runs, process %ld", pid);
     else

@@ -11,7 +11,6 @@
 #include "common/log.h"
 #include "pull/agent.h"
 #include "pull/commands.h"
-#include "pull/holder.h"
 
 #define MAX_LIST ((size_t)16 << 20)
 #define POLL_MS 200
@@ -189,7 +188,7 @@ static void on_poll(void *ctx)
     size_t left = 0;
     for (size_t i = 0; v->st == ST_OK && i < v->e->count; i++)
         left += !finished(v->e, v->e->ids[i], v->why, &v->st);
-    if (v->st == ST_OK && left > 0 && store_holder(&v->e->in->s) == 0)
+    if (v->st == ST_OK && left > 0 && fs_lock_holder(v->e->in->s.lock) == 0)
         v->st = fault(v->why, ST_RETRY, "the daemon has ended; what was asked is kept and is done "
                       "when it runs again (skyferry-pull run)");
     if (v->st != ST_OK || left == 0)
@@ -214,7 +213,7 @@ static enum status wait_for_daemon(struct errand *e, struct fault *why)
 
 static void wake_daemon(const struct pull_settings *s)
 {
-    long pid = store_holder(s);
+    long pid = fs_lock_holder(s->lock);
     if (pid > 1)
         kill((pid_t)pid, SIGUSR1);
 }

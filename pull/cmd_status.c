@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/fsutil.h"
 #include "common/clock.h"
 #include "common/loop.h"
 #include "pull/commands.h"
-#include "pull/holder.h"
 #include "pull/status.h"
 
 #define PERIOD_MS 2000
@@ -20,7 +20,7 @@ static enum status draw(struct invocation *in, struct status_picture *p, FILE *t
     enum status st = ST_OK;
     p->unknown = p->faulty = 0;
     p->now_ns = clock_wall();
-    p->daemon = store_holder(&in->s);
+    p->daemon = fs_lock_holder(in->s.lock);
     /* No catalogue yet is no failure: nothing has come. */
     if (access(in->s.catalogue, F_OK) == 0)
         st = catalogue_open(in->s.catalogue, true, &p->cat, why);

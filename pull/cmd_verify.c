@@ -15,7 +15,6 @@
 #include "common/watch.h"
 #include "pull/catalogue.h"
 #include "pull/commands.h"
-#include "pull/holder.h"
 #include "pull/rebuild.h"
 
 #define FRESH_S 600 /* with a daemon at work, a newer file may not be catalogued yet */
@@ -272,7 +271,7 @@ static enum status verify_all(struct verifying *v)
 int command_verify(struct invocation *in)
 {
     struct fault why;
-    struct verifying v = {.s = &in->s, .why = &why, .daemon = store_holder(&in->s) != 0};
+    struct verifying v = {.s = &in->s, .why = &why, .daemon = fs_lock_holder(in->s.lock) != 0};
     enum status st = catalogue_open(in->s.catalogue, true, &v.cat, &why);
     if (st == ST_OK)
         st = verify_all(&v);

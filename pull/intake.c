@@ -1,5 +1,6 @@
 #include "pull/intake.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,7 @@ void intake_from_receipt(const char *bundle, const struct receipt *r, struct exp
     x->bundle_size = r->size;
     x->facts.expnum = -1;
     x->facts.date_ns = INT64_MIN;
+    x->facts.exptime = NAN;
 }
 
 /* ---- tars without a receipt ---- */

@@ -1,7 +1,8 @@
 /* Jobs as processes of this machine. Each one is a process group of its own, held at a pipe
  * until the catalogue knows its handle ("BOOT:PID:START", so that a process number used again
  * is never mistaken for it), watched through a pidfd, and buried with everything it left
- * behind: its group, and whatever else carries its SKYFERRY_JOB in the environment. */
+ * behind: its group, and whatever else carries its SKYFERRY_JOB in the environment. A job
+ * writes into pipes, so it ends of itself (SIGPIPE) soon after the agent was killed. */
 #include "pull/job_runner.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +19,7 @@
 #include "common/clock.h"
 #include "common/fsutil.h"
 #include "common/log.h"
+#include "pull/job_output.h"
 #include "pull/job_process.h"
 #include "pull/settings.h"
 
@@ -30,7 +31,8 @@ struct local_job {
     struct local_job *next;
     int64_t id;
     pid_t pid;
-    int pidfd, gate, out, err;
+    int pidfd, gate;
+    struct job_output *out, *err;
     int timeout_s;
     int64_t deadline, term_at; /* clock_mono; term_at 0: not asked to end */
     int64_t output_max;
@@ -92,17 +94,6 @@ static _Noreturn void live(const struct birth *b)
 
 /* ---- beginning ---- */
 
-static int open_output(const char *folder, const char *name, struct fault *why)
-{
-    char path[PULL_PATH];
-    int fd = -1;
-    if (pull_text(path, sizeof path, "%s/%s", folder, name))
-        fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0)
-        fault_errno(why, ST_RETRY, "cannot make the job's file '%s'", path);
-    return fd;
-}
-
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
@@ -116,12 +107,13 @@ static void free_job(struct local_job *j)
         return;
     close_fd(&j->gate);
     close_fd(&j->pidfd);
-    close_fd(&j->out);
-    close_fd(&j->err);
+    job_output_close(&j->out);
+    job_output_close(&j->err);
     free(j);
 }
 
 static void on_end(void *ctx, int fd);
+static void on_full(void *ctx);
 
 /* fork, held at the gate. On failure no process is left. */
 static enum status give_birth(struct local *l, struct local_job *j, struct birth *b,
@@ -158,23 +150,27 @@ static enum status local_submit(struct job_runner *r, const struct job_order *o,
                                 char handle[JOB_HANDLE], struct fault *why)
 {
     struct local *l = (struct local *)r;
-    struct birth b = {.null = -1, .folder = o->folder, .program = o->program, .argv = o->argv};
+    struct birth b = {.null = -1, .out = -1, .err = -1, .folder = o->folder,
+                      .program = o->program, .argv = o->argv};
+    struct job_output_options output = {o->folder, "out", o->output_max, on_full, NULL};
     struct local_job *j = calloc(1, sizeof *j);
     enum status st = ST_RETRY;
     if (!j)
         return fault(why, ST_RETRY, "out of memory");
-    *j = (struct local_job){.id = o->id, .pidfd = -1, .gate = -1, .out = -1, .err = -1,
-                            .timeout_s = o->timeout_s, .output_max = o->output_max};
+    *j = (struct local_job){.id = o->id, .pidfd = -1, .gate = -1, .timeout_s = o->timeout_s,
+                            .output_max = o->output_max};
     pull_text(j->job_file, sizeof j->job_file, "%s", o->job_file);
     b.env = process_environment(o->job_file, o->result_file);
     b.null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if ((j->out = open_output(o->folder, "out", why)) < 0 ||
-        (j->err = open_output(o->folder, "err", why)) < 0)
+    output.ctx = j;
+    st = job_output_open(l->loop, &output, &j->out, &b.out, why);
+    output.name = "err";
+    if (st == ST_OK)
+        st = job_output_open(l->loop, &output, &j->err, &b.err, why);
+    if (st != ST_OK)
         goto out;
-    b.out = j->out;
-    b.err = j->err;
     if (b.null < 0 || !b.env) {
-        fault(why, ST_RETRY, "out of memory or descriptors for a job");
+        st = fault(why, ST_RETRY, "out of memory or descriptors for a job");
         goto out;
     }
     st = give_birth(l, j, &b, why);
@@ -188,6 +184,8 @@ out:
     free_job(j);
     process_environment_free(b.env);
     close_fd(&b.null);
+    close_fd(&b.out);
+    close_fd(&b.err);
     return st;
 }
 
@@ -222,12 +220,6 @@ static void ask_to_end(struct local_job *j)
     kill(-j->pid, SIGTERM);
 }
 
-static int64_t size_of(int fd)
-{
-    struct stat st;
-    return fstat(fd, &st) == 0 ? st.st_size : 0;
-}
-
 static void check_limits(struct local_job *j, int64_t now)
 {
     if (j->ended)
@@ -236,15 +228,21 @@ static void check_limits(struct local_job *j, int64_t now)
         kill(-j->pid, SIGKILL);
     if (j->term_at || j->deadline == 0)
         return;
-    if (now > j->deadline)
+    if (now > j->deadline) {
         snprintf(j->ending, sizeof j->ending, "ended after %d s, its time limit ([jobs] "
                  "timeout_seconds)", j->timeout_s);
-    else if (size_of(j->out) > j->output_max || size_of(j->err) > j->output_max)
+        ask_to_end(j);
+    }
+}
+
+static void on_full(void *ctx)
+{
+    struct local_job *j = ctx;
+    if (!j->ending[0])
         snprintf(j->ending, sizeof j->ending, "ended because it wrote more than %lld MiB to its "
                  "standard output or error ([jobs] output_mib)",
                  (long long)(j->output_max >> 20));
-    if (j->ending[0])
-        ask_to_end(j);
+    ask_to_end(j);
 }
 
 static void on_tick(void *ctx)

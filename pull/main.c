@@ -72,15 +72,6 @@ static const struct {
 };
 #define COMMANDS (int)(sizeof commands / sizeof commands[0])
 
-const char *option_value(const struct invocation *in, enum option_id id)
-{
-    const char *value = NULL;
-    for (int i = 0; i < in->found_count; i++)
-        if (in->found[i].id == (int)id)
-            value = in->found[i].value ? in->found[i].value : "";
-    return value;
-}
-
 static int find_command(const char *name)
 {
     for (int i = 0; i < COMMANDS; i++)

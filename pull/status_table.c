@@ -86,7 +86,6 @@ static bool draw_row(void *ctx, const struct exposure *x)
     return true;
 }
 
-/* Exposures come newest first; a table reads downwards in time. */
 struct newest {
     struct exposure *items;
     size_t count, room;
@@ -107,6 +106,13 @@ static bool keep(void *ctx, const struct exposure *x)
     }
     n->items[n->count++] = *x;
     return true;
+}
+
+static int by_night(const void *a, const void *b)
+{
+    const struct exposure *x = a, *y = b;
+    int c = strcmp(x->night, y->night);
+    return c ? c : (x->id > y->id) - (x->id < y->id);
 }
 
 static void wrapped(FILE *to, const char *text)
@@ -197,7 +203,9 @@ enum status status_table(struct status_picture *p, FILE *to, struct fault *why)
     enum status st = p->cat ? catalogue_each(p->cat, &pick, keep, &n, why) : ST_OK;
     if (st == ST_OK && n.full)
         st = fault(why, ST_RETRY, "out of memory");
-    for (size_t i = n.count; st == ST_OK && i-- > 0;)
+    if (n.count > 1)
+        qsort(n.items, n.count, sizeof *n.items, by_night);
+    for (size_t i = 0; st == ST_OK && i < n.count; i++)
         draw_row(&t, &n.items[i]);
     if (st == ST_OK)
         draw_sum(p, &t, to);

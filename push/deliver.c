@@ -110,7 +110,7 @@ enum status deliver_add(struct deliver *d, const char *path, enum exposure_origi
     struct exposure now, row;
     bool found = false;
     if (!intake_fill(&now, path, clock_wall()))
-        return fault(why, ST_REJECT, "%s: %s", path, strerror(errno));
+        return fault(why, ST_REJECT, "%s", strerror(errno));
     now.origin = origin;
     now.request = d->request;
     enum status st = journal_by_version(d->journal, path, &now.file, &row, &found, why);

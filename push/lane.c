@@ -176,7 +176,6 @@ static enum status read_turn(struct lane *l, struct fault *why)
             st = ended(l, why);
         else if (st == ST_OK)
             st = talk_input(l->talk, l->input, got, why);
-        atomic_fetch_sub(&l->in_flight, talk_settled(l->talk));
         if (st != ST_OK && !talk_up(l->talk))
             fault_within(why, "%.100s port %d: ", l->o.host, l->o.port);
         if (st != ST_OK)
@@ -237,13 +236,13 @@ static enum status run(struct lane *l, struct fault *why)
     for (;;) {
         const unsigned char *bytes;
         bool blocked, more;
-        int64_t until;
+        int64_t until = 0;
         enum status st = write_turn(l, &blocked, &more, why);
         if (st == ST_OK)
             st = read_turn(l, why);
         if (st == ST_OK)
             st = watch_silence(l, &until, why);
-        if (!blocked && talk_output(l->talk, &bytes) > 0)
+        if ((!blocked || ssh_room(l->ssh)) && talk_output(l->talk, &bytes) > 0)
             more = true;
         if (st == ST_OK)
             st = rest(l, more ? 0 : until);
@@ -280,7 +279,7 @@ static void say_goodbye(struct lane *l)
             return;
         ssh_poll(l->ssh, &p);
         int64_t left = until - clock_mono();
-        if (talk_output(l->talk, &bytes) == 0 || (p.events & POLLOUT))
+        if (talk_output(l->talk, &bytes) == 0 || !ssh_room(l->ssh))
             poll(&p, 1, left > 0 ? (int)(left / NS_PER_MS) + 1 : 0);
     }
 }
@@ -331,7 +330,7 @@ enum status lane_start(const struct lane_options *o, int number, struct mailbox 
     pthread_mutex_init(&l->lock, NULL);
     l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     l->post_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    l->talk = talk_new(number, events, o->agent);
+    l->talk = talk_new(&(struct talk_options){number, events, l->o.agent, &l->in_flight});
     l->input = malloc(READ_SIZE);
     if (l->stop_fd < 0 || l->post_fd < 0 || !l->talk || !l->input ||
         pthread_create(&l->thread, NULL, lane_main, l) != 0) {

@@ -15,7 +15,7 @@ static enum status no_event(struct fault *why)
 
 static enum status post(struct talk *t, struct lane_event *e)
 {
-    mailbox_post(t->events, &e->mail);
+    mailbox_post(t->o.events, &e->mail);
     return ST_OK;
 }
 
@@ -75,7 +75,7 @@ static enum status hear_got(struct talk *t, const struct wire_frame *f, const st
         return no_event(why);
     e->offset = d->offset;
     e->length = d->length;
-    t->settled += d->length;
+    atomic_fetch_sub(t->o.in_flight, d->length);
     return post(t, e);
 }
 
@@ -113,7 +113,7 @@ static enum status hear_refused(struct talk *t, const struct wire_frame *f,
     e->offset = d->offset;
     e->length = d->length;
     if (d->asked == WIRE_CHUNK)
-        t->settled += d->length;
+        atomic_fetch_sub(t->o.in_flight, d->length);
     return post(t, e);
 }
 

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
  * and whoever lets go last frees it. */
 struct lookup {
     atomic_int holders;
+    atomic_bool done; /* the two last are set; done_fd tells it to poll */
     int done_fd;
     char host[256], port[16];
     struct addrinfo *found;
@@ -43,6 +45,7 @@ static void *lookup_main(void *arg)
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     uint64_t one = 1;
     l->rc = getaddrinfo(l->host, l->port, &hints, &l->found);
+    atomic_store(&l->done, true);
     (void)!write(l->done_fd, &one, sizeof one);
     lookup_release(l);
     return NULL;
@@ -147,7 +150,7 @@ enum status net_connect(const struct net_target *to, int64_t deadline, int stop_
     enum status st = net_await(l->done_fd, POLLIN, deadline, stop_fd);
     if (st == ST_RETRY)
         fault(why, st, "the name '%s' was not found in time: is the name server up?", to->host);
-    if (st == ST_OK && l->rc != 0)
+    if (st == ST_OK && atomic_load(&l->done) && l->rc != 0)
         st = fault(why, ST_RETRY, "the name '%s' cannot be found: %s", to->host,
                    gai_strerror(l->rc));
     else if (st == ST_OK)

@@ -11,6 +11,8 @@
 #include "common/clock.h"
 #include "common/fsutil.h"
 #include "common/log.h"
+#include "push/key_file.h"
+#include "push/lane_memory.h"
 #include "push/lane_net.h"
 #include "push/lane_words.h"
 
@@ -22,6 +24,7 @@ struct ssh {
     struct lane_options o;
     int64_t deadline; /* of the opening */
     int stop_fd, fd;
+    struct memory memory;    /* of libssh2 */
     LIBSSH2_SESSION *session;
     LIBSSH2_KNOWNHOSTS *hosts;
     LIBSSH2_CHANNEL *channel;
@@ -226,6 +229,27 @@ static enum status check_host_key(struct ssh *s, struct fault *why)
     return fault(why, ST_REJECT, "the server has no host key of a known type");
 }
 
+/* Can it be used unattended? A file that key_file does not know is libssh2's to judge. */
+static enum status check_identity(const struct lane_options *o, struct fault *why)
+{
+    struct key_file key;
+    const char *path = o->identity;
+    if (access(path, F_OK) != 0 && errno == ENOENT)
+        return fault(why, ST_REJECT,
+                     "the identity '%.150s' is not there. Make it: ssh-keygen -t ed25519 -N '' -f "
+                     "%.100s; then add %.100s.pub to ~/.ssh/authorized_keys of %s there",
+                     path, path, path, o->user);
+    enum status st = key_file_read(path, &key, why);
+    if (st == ST_RETRY)
+        return fault_errno(why, ST_REJECT, "the identity '%.200s' cannot be read", path);
+    if (st == ST_OK && key.locked)
+        return fault(why, ST_REJECT,
+                     "the identity '%.150s' has a passphrase, and nobody is there to type it. Make "
+                     "a key without one for this purpose: ssh-keygen -t ed25519 -N '' -f FILE",
+                     path);
+    return ST_OK;
+}
+
 static enum status log_in(struct ssh *s, struct fault *why)
 {
     int rc;
@@ -267,6 +291,21 @@ static enum status start_command(struct ssh *s, struct fault *why)
     return st;
 }
 
+static LIBSSH2_ALLOC_FUNC(on_alloc)
+{
+    return memory_take(&((struct ssh *)*abstract)->memory, count);
+}
+
+static LIBSSH2_REALLOC_FUNC(on_realloc)
+{
+    return memory_resize(&((struct ssh *)*abstract)->memory, ptr, count);
+}
+
+static LIBSSH2_FREE_FUNC(on_free)
+{
+    memory_give(&((struct ssh *)*abstract)->memory, ptr);
+}
+
 static struct ssh *ssh_new(const struct lane_options *o)
 {
     struct ssh *s = calloc(1, sizeof *s);
@@ -274,8 +313,9 @@ static struct ssh *ssh_new(const struct lane_options *o)
         return NULL;
     s->o = *o;
     s->fd = -1;
-    s->session = libssh2_session_init_ex(NULL, NULL, NULL, s);
+    s->session = libssh2_session_init_ex(on_alloc, on_free, on_realloc, s);
     if (!s->session) {
+        memory_end(&s->memory);
         free(s);
         return NULL;
     }
@@ -297,7 +337,7 @@ enum status ssh_open(const struct lane_options *o, int64_t deadline, int stop_fd
     s->deadline = deadline;
     s->stop_fd = stop_fd;
     struct net_target to = {o->host, o->port, o->silence_s};
-    enum status st = words_identity(o, why);
+    enum status st = check_identity(o, why);
     if (st == ST_OK)
         st = net_connect(&to, deadline, stop_fd, &s->fd, why);
     if (st == ST_OK) {
@@ -351,6 +391,11 @@ enum status ssh_write(struct ssh *s, const unsigned char *bytes, size_t len, siz
     if (n > 0)
         return ST_OK;
     return n == 0 || n == LIBSSH2_ERROR_EAGAIN ? ST_WAIT : broken(s, why);
+}
+
+bool ssh_room(const struct ssh *s)
+{
+    return !s->writing && !s->reading && libssh2_channel_window_write(s->channel) > 0;
 }
 
 /* Keeps the end of what the command says on standard error; it shares the channel's window
@@ -439,6 +484,7 @@ void ssh_close(struct ssh **out)
     /* With a socket that only fails there is nothing left to wait for. */
     for (int i = 0; i < FREE_TRIES && libssh2_session_free(s->session) == LIBSSH2_ERROR_EAGAIN; i++)
         ;
+    memory_end(&s->memory);
     free(s);
     *out = NULL;
 }

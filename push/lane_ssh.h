@@ -25,6 +25,9 @@ enum status ssh_write(struct ssh *s, const unsigned char *bytes, size_t len, siz
 /* OK: *got bytes of the command's output, 0 at its end. WAIT, RETRY as above. */
 enum status ssh_read(struct ssh *s, unsigned char *bytes, size_t size, size_t *got,
                      struct fault *why);
+/* After a WAIT of ssh_write: has reading since made room, so that it should be tried again
+ * at once? No byte may come that would wake a poll. */
+bool ssh_room(const struct ssh *s);
 /* What to poll for when ssh_write and ssh_read have said WAIT. */
 void ssh_poll(const struct ssh *s, struct pollfd *out);
 

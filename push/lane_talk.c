@@ -10,12 +10,12 @@
 #define SKYFERRY_VERSION "unknown"
 #endif
 
-static void say_hello(struct talk *t, const char *agent)
+static void say_hello(struct talk *t)
 {
     struct wire_hello h = {.protocol = WIRE_VERSION};
     struct buf body = {0};
     snprintf(h.software, sizeof h.software, "skyferry %s", SKYFERRY_VERSION);
-    snprintf(h.agent, sizeof h.agent, "%s", agent);
+    snprintf(h.agent, sizeof h.agent, "%s", t->o.agent);
     if (wire_hello_text(&h, &body))
         wire_put(&t->out, WIRE_HELLO, 0, body.data, (uint32_t)body.len);
     buf_free(&body);
@@ -39,14 +39,13 @@ static bool expect(struct talk *t, const struct talk_due *d)
     return true;
 }
 
-struct talk *talk_new(int number, struct mailbox *events, const char *agent)
+struct talk *talk_new(const struct talk_options *o)
 {
     struct talk *t = calloc(1, sizeof *t);
     if (!t)
         return NULL;
-    t->number = number;
-    t->events = events;
-    say_hello(t, agent);
+    t->o = *o;
+    say_hello(t);
     if (t->out.len == 0 || !expect(t, &(struct talk_due){.asked = WIRE_HELLO}))
         talk_free(&t);
     return t;
@@ -99,20 +98,13 @@ size_t talk_due(const struct talk *t)
     return t->due_count;
 }
 
-int64_t talk_settled(struct talk *t)
-{
-    int64_t n = t->settled;
-    t->settled = 0;
-    return n;
-}
-
 struct lane_event *talk_event(const struct talk *t, enum lane_event_kind kind, int64_t bundle)
 {
     struct lane_event *e = calloc(1, sizeof *e);
     if (!e)
         return NULL;
     e->mail.kind = kind;
-    e->lane = t->number;
+    e->lane = t->o.number;
     e->bundle = bundle;
     e->sent_bytes = t->sent_bytes;
     return e;
@@ -133,7 +125,7 @@ bool talk_post_down(struct talk *t, const struct fault *why)
     if (!e)
         return false;
     e->why = *why;
-    mailbox_post(t->events, &e->mail);
+    mailbox_post(t->o.events, &e->mail);
     return true;
 }
 
@@ -143,7 +135,7 @@ static void refuse_job(struct talk *t, const struct lane_job *job, const struct 
 {
     struct lane_event *e = talk_event(t, LANE_REFUSED, job->bundle);
     if (job->verb == LANE_CHUNK)
-        t->settled += job->length;
+        atomic_fetch_sub(t->o.in_flight, job->length);
     if (!e)
         return;
     e->why = *why;
@@ -151,7 +143,7 @@ static void refuse_job(struct talk *t, const struct lane_job *job, const struct 
         e->offset = job->offset;
         e->length = job->length;
     }
-    mailbox_post(t->events, &e->mail);
+    mailbox_post(t->o.events, &e->mail);
 }
 
 static struct talk_stream *stream_of(const struct talk *t, int64_t bundle)

@@ -5,12 +5,21 @@
 #ifndef SKYFERRY_LANE_TALK_H
 #define SKYFERRY_LANE_TALK_H
 
+#include <stdatomic.h>
+
 #include "push/lane.h"
 
 struct talk;
 
-/* Events carry `number` and go to `events`. The first bytes to send are HELLO. */
-struct talk *talk_new(int number, struct mailbox *events, const char *agent);
+/* Who speaks, and where what is heard goes. */
+struct talk_options {
+    int number;               /* in every event */
+    struct mailbox *events;
+    const char *agent;
+    atomic_llong *in_flight;  /* chunk bytes; lowered before the event that settles them */
+};
+/* The first bytes to send are HELLO. */
+struct talk *talk_new(const struct talk_options *o);
 void talk_free(struct talk **t);
 
 /* Bytes to send next; 0 when nothing is left of the last job. What they are stays the same
@@ -34,8 +43,6 @@ bool talk_up(const struct talk *t);
 bool talk_heard(const struct talk *t, char shown[128]);
 /* Answers that are due. */
 size_t talk_due(const struct talk *t);
-/* Payload bytes of chunks acknowledged or refused since the last call. */
-int64_t talk_settled(struct talk *t);
 
 /* Fills in what every event has, and posts it; false when memory is out. */
 bool talk_post_down(struct talk *t, const struct fault *why);

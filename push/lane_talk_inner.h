@@ -18,13 +18,12 @@ struct talk_stream {
 };
 
 struct talk {
-    int number;
-    struct mailbox *events;
+    struct talk_options o;
     bool up;
     struct buf out; /* the frames of one job */
     size_t out_sent;
     int64_t out_payload; /* chunk bytes in out, counted when all are sent */
-    int64_t sent_bytes, settled;
+    int64_t sent_bytes;
     struct buf in;
     char first[48]; /* the first bytes that came */
     size_t first_len;

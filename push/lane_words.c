@@ -1,13 +1,8 @@
 #include "push/lane_words.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "common/fsutil.h"
-
-#define IDENTITY_MAX 65536
 
 /* Base64 without padding (RFC 4648). */
 void words_fingerprint(const char *sha, char out[64])
@@ -39,34 +34,6 @@ enum status words_host_key(const struct lane_options *o, const struct shown_key 
                  "the host key is not known: %s (%s) is not in '%.100s'. Compare it with what the "
                  "cluster's people say, then: ssh-keyscan -p %d %.60s >> %.100s",
                  k->fingerprint, k->type, o->known_hosts, o->port, o->host, o->known_hosts);
-}
-
-/* An OpenSSH key file begins with the text "openssh-key-v1", a NUL, the length of the
- * cipher's name and the name, all base64: this is how it reads when that is "none". */
-enum status words_identity(const struct lane_options *o, struct fault *why)
-{
-    static const char plain[] = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU";
-    struct buf text = {0};
-    const char *path = o->identity;
-    enum status st = fs_read_file(path, IDENTITY_MAX, &text, why);
-    if (st != ST_OK && errno == ENOENT)
-        st = fault(why, ST_REJECT,
-                   "the identity '%.150s' is not there. Make it: ssh-keygen -t ed25519 -N '' -f "
-                   "%.100s; then add %.100s.pub to ~/.ssh/authorized_keys of %s there",
-                   path, path, path, o->user);
-    else if (st != ST_OK)
-        st = fault_errno(why, ST_REJECT, "the identity '%.200s' cannot be read", path);
-    else if (!buf_append(&text, "", 1))
-        st = fault(why, ST_RETRY, "out of memory");
-    else if (strstr((char *)text.data, "ENCRYPTED") ||
-             (strstr((char *)text.data, "BEGIN OPENSSH PRIVATE KEY") &&
-              !strstr((char *)text.data, plain)))
-        st = fault(why, ST_REJECT,
-                   "the identity '%.150s' has a passphrase, and nobody is there to type it. Make "
-                   "a key without one for this purpose: ssh-keygen -t ed25519 -N '' -f FILE",
-                   path);
-    buf_free(&text);
-    return st;
 }
 
 enum status words_stranger(const char *said, const char *state, struct fault *why)

@@ -1,6 +1,6 @@
-/* What a lane tells a human who has to act: the host key's fingerprint, the identity file,
- * the end of what the far end's command wrote on its standard error. No libssh2, no I/O but
- * reading the identity file; used by the lane's thread. */
+/* What a lane tells a human who has to act: the host key's fingerprint, what answers in
+ * skyferry-pull's place, the end of what the far end's command wrote on its standard error.
+ * No libssh2, no I/O; used by the lane's thread. */
 #ifndef SKYFERRY_LANE_WORDS_H
 #define SKYFERRY_LANE_WORDS_H
 
@@ -17,10 +17,6 @@ struct shown_key {
 /* REJECT with the reason and the remedy. */
 enum status words_host_key(const struct lane_options *o, const struct shown_key *k,
                            struct fault *why);
-
-/* Can the identity file be used unattended? REJECT with the remedy when it is missing,
- * unreadable or has a passphrase. */
-enum status words_identity(const struct lane_options *o, struct fault *why);
 
 /* REJECT: what runs as our command is not skyferry-pull. said: its first bytes; state: how
  * it ended, or NULL while it runs. */

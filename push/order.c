@@ -63,6 +63,8 @@ size_t order_pick(const struct order_policy *p, struct order_item *items, size_t
 {
     struct order_policy policy = *p;
     size_t room = 0;
+    if (count == 0)
+        return 0;
     qsort_r(items, count, sizeof *items, compare, &policy);
     switch (p->mode) {
     case ORDER_SERIAL:

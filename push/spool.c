@@ -49,14 +49,9 @@ void spool_close(struct spool *s)
 
 long spool_holder(const char *directory)
 {
-    struct buf text = {0};
     char path[4400];
-    long pid = 0;
     path_in(directory, LOCK_NAME, path);
-    if (fs_read_file(path, 32, &text, NULL) == ST_OK && buf_append(&text, "", 1))
-        pid = strtol((const char *)text.data, NULL, 10);
-    buf_free(&text);
-    return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM) ? pid : 0;
+    return fs_lock_holder(path);
 }
 
 void spool_bundle(const struct spool *s, const struct exposure *e, char out[4200])

@@ -145,7 +145,8 @@ make_keys() {
     ssh-keygen -q -t ed25519 -N '' -f "$NEAR/user_key" -C observer
 }
 # start_sshd [CONFIG LINE...]: a private server on a free loopback port ($PORT), whose only
-# key may only run skyferry-pull receive. Lines given come first and so win.
+# key may only run skyferry-pull receive. Lines given come first and so win. HOME is ours,
+# so that no ~/.bashrc of the account that runs the tests has a part in them.
 start_sshd() {
     local sshd line
     sshd=$(command -v sshd || echo /usr/sbin/sshd)
@@ -168,6 +169,7 @@ UsePAM no
 StrictModes no
 PasswordAuthentication no
 PermitRootLogin prohibit-password
+SetEnv HOME=$FAR
 LogLevel INFO
 CONF
         } >"$FAR/sshd_config"

@@ -1,4 +1,4 @@
-#include "pull/holder.h"
+/* The part of fsutil that finds who holds a lock. */
 
 #include <errno.h>
 #include <signal.h>
@@ -37,12 +37,12 @@ static long written_pid(const char *path)
     return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM) ? pid : 0;
 }
 
-long store_holder(const struct pull_settings *s)
+long fs_lock_holder(const char *path)
 {
     struct stat st;
     struct buf locks = {0};
-    long pid = written_pid(s->lock), holder = 0;
-    if (!pid || stat(s->lock, &st) != 0)
+    long pid = written_pid(path), holder = 0;
+    if (!pid || stat(path, &st) != 0)
         return 0;
     /* The number may have been given to another process since; the kernel knows better. */
     if (fs_read_file("/proc/locks", MAX_LOCKS, &locks, NULL) == ST_OK && buf_append(&locks, "", 1) &&

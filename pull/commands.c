@@ -1,0 +1,10 @@
+#include "pull/commands.h"
+
+const char *option_value(const struct invocation *in, enum option_id id)
+{
+    const char *value = NULL;
+    for (int i = 0; i < in->found_count; i++)
+        if (in->found[i].id == (int)id)
+            value = in->found[i].value ? in->found[i].value : "";
+    return value;
+}

@@ -1,0 +1,156 @@
+/* Which bytes go next: every byte is acknowledged in the end, whatever is lost on the way. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "push/plan.h"
+#include "push/lanes.h"
+
+static void expect_take(struct plan *p, int64_t most, bool eager, int64_t offset, int64_t length)
+{
+    int64_t o = -1, n = -1;
+    assert_true(plan_take(p, most, eager, &o, &n));
+    assert_int_equal(o, offset);
+    assert_int_equal(n, length);
+}
+
+static void expect_nothing(struct plan *p, int64_t most, bool eager)
+{
+    int64_t o, n;
+    assert_false(plan_take(p, most, eager, &o, &n));
+}
+
+static void test_growing_bundle(void **state)
+{
+    struct plan p = {0};
+    (void)state;
+    expect_nothing(&p, 100, true);
+    p.size = 250;
+    expect_take(&p, 100, false, 0, 100);
+    expect_take(&p, 100, false, 100, 100);
+    expect_nothing(&p, 100, false);         /* 50 bytes: more will follow */
+    expect_take(&p, 100, true, 200, 50);    /* a lane without work takes them all the same */
+    p.size = 300;
+    p.finished = true;
+    expect_take(&p, 100, false, 250, 50);   /* nothing follows any more */
+    expect_nothing(&p, 100, true);
+    assert_false(plan_complete(&p));
+    assert_true(plan_got(&p, 0, 100) && plan_got(&p, 200, 50) && plan_got(&p, 250, 50));
+    assert_false(plan_complete(&p));
+    assert_true(plan_got(&p, 100, 100));
+    assert_true(plan_complete(&p));
+    plan_free(&p);
+}
+
+static void test_lost_chunks_are_taken_again(void **state)
+{
+    struct plan p = {.size = 400, .finished = true};
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        expect_take(&p, 100, false, 100 * i, 100);
+    assert_true(plan_got(&p, 100, 100));
+    assert_true(plan_lost(&p, 0, 100));
+    assert_true(plan_lost(&p, 200, 100));
+    expect_take(&p, 1000, false, 0, 100); /* only what is missing, not what lies between */
+    expect_take(&p, 1000, false, 200, 100);
+    expect_nothing(&p, 1000, true);
+    /* Acknowledged through another lane meanwhile: losing the copy loses nothing. */
+    assert_true(plan_got(&p, 0, 100));
+    assert_true(plan_lost(&p, 0, 100));
+    expect_nothing(&p, 1000, true);
+    plan_free(&p);
+}
+
+static void test_resume_believes_the_far_end(void **state)
+{
+    struct plan p = {.size = 1000, .finished = true};
+    const struct extent have[] = {{0, 300}, {500, 100}};
+    (void)state;
+    expect_take(&p, 1000, false, 0, 1000);
+    assert_true(plan_got(&p, 900, 100)); /* it said so, but no longer holds it */
+    assert_true(plan_resume(&p, have, 2));
+    expect_take(&p, 1000, false, 300, 200);
+    expect_take(&p, 1000, false, 600, 400);
+    expect_nothing(&p, 1000, true);
+    assert_true(plan_resume(&p, NULL, 0));
+    expect_take(&p, 1000, false, 0, 1000);
+    plan_free(&p);
+    struct plan whole = {.size = 10, .finished = true};
+    assert_true(plan_resume(&whole, &(struct extent){0, 10}, 1));
+    assert_true(plan_complete(&whole));
+    plan_free(&whole);
+}
+
+static void check_invariants(const struct ranges *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        assert_true(r->at[i].length > 0);
+        if (i > 0)
+            assert_true(r->at[i - 1].offset + r->at[i - 1].length < r->at[i].offset);
+    }
+}
+
+/* Against a plain array of flags. */
+static void test_ranges_against_a_bitmap(void **state)
+{
+    enum { N = 64 };
+    (void)state;
+    for (unsigned seed = 0; seed < 200; seed++) {
+        struct ranges r = {0};
+        char bit[N] = {0};
+        srand(seed);
+        for (int step = 0; step < 60; step++) {
+            int64_t from = rand() % N, length = rand() % (N - from + 1);
+            bool add = rand() % 2;
+            assert_true(add ? ranges_add(&r, from, length) : ranges_cut(&r, from, length));
+            memset(bit + from, add, (size_t)length);
+            check_invariants(&r);
+            int64_t total = 0, offset, gap, at = rand() % N;
+            for (int i = 0; i < N; i++)
+                total += bit[i];
+            assert_int_equal(ranges_total(&r), total);
+            int64_t first = at, end;
+            while (first < N && bit[first])
+                first++;
+            for (end = first; end < N && !bit[end];)
+                end++;
+            assert_int_equal(ranges_gap(&r, at, N, &offset, &gap), first < N);
+            if (first < N) {
+                assert_int_equal(offset, first);
+                assert_int_equal(gap, end - first);
+            }
+        }
+        ranges_free(&r);
+    }
+}
+
+static void test_back_off(void **state)
+{
+    static const int64_t s[] = {1, 2, 4, 8, 16, 32, 60, 60};
+    (void)state;
+    for (int n = 0; n < 8; n++) {
+        assert_int_equal(lanes_backoff_ms(n, 0), 1000 * s[n]);
+        for (unsigned random = 0; random < 3000; random += 7) {
+            int64_t ms = lanes_backoff_ms(n, random);
+            assert_true(ms <= 1000 * s[n] && ms >= 750 * s[n]);
+        }
+    }
+    assert_int_equal(lanes_backoff_ms(100000, 0), 60000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_growing_bundle),
+        cmocka_unit_test(test_lost_chunks_are_taken_again),
+        cmocka_unit_test(test_resume_believes_the_far_end),
+        cmocka_unit_test(test_ranges_against_a_bitmap),
+        cmocka_unit_test(test_back_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,195 @@
+/* push.conf: all problems at once, overrides on top, and what a reload may change. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/fsutil.h"
+#include "push/settings.h"
+#include "tests/unit/scratch.h"
+
+static struct scratch scratch;
+static struct config config;
+static struct config_report report;
+
+static int set_up(void **state)
+{
+    (void)state;
+    report = (struct config_report){0};
+    return scratch_make(&scratch);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    buf_free(&report.text);
+    scratch_remove(&scratch);
+    return 0;
+}
+
+static bool reported(const char *words)
+{
+    return report.text.data && memmem(report.text.data, report.text.len, words, strlen(words));
+}
+
+/* Writes push.conf and loads it. */
+static bool load(const char *text, unsigned needs, struct settings_source *source)
+{
+    char path[4096];
+    struct settings_source plain = {0};
+    if (!source)
+        source = &plain;
+    scratch_path(&scratch, "push.conf", path);
+    assert_int_equal(fs_write_file(path, text, strlen(text), false, NULL), ST_OK);
+    source->file = path;
+    bool ok = settings_load(source, needs, &config, &report);
+    source->file = NULL;
+    return ok;
+}
+
+static void test_defaults(void **state)
+{
+    struct codec_options codec;
+    struct lane_options lane;
+    (void)state;
+    if (!load("", 0, NULL))
+        fail_msg("%.*s", (int)report.text.len, (char *)report.text.data);
+    const struct settings *s = &config.set;
+    assert_string_equal(s->pattern, "*.fits *.fits.fz");
+    assert_true(s->recursive);
+    assert_int_equal(s->rescan_s, 10);
+    assert_true(s->settle_s == 2.0);
+    assert_int_equal(s->give_up_s, 150);
+    assert_int_equal(s->watch_silence_s, 60);
+    assert_true(s->qstep == 0.00003);
+    assert_int_equal(s->port, 22);
+    assert_int_equal(s->lanes, 4);
+    assert_int_equal(config.policy.mode, ORDER_PARALLEL);
+    assert_int_equal(config.policy.batch_size, 4);
+    assert_int_equal(config.camera.ccds, 62); /* decam, from etc/cameras */
+    assert_int_equal(config.night.rollover_s, 60192); /* CTIO's noon, 16:43:12 UTC */
+    settings_codec(s, &codec);
+    assert_string_equal(codec.method, "htj2k");
+    assert_false(codec.reversible);
+    settings_lane(s, &lane);
+    assert_true(lane.user[0]); /* our own account */
+    assert_true(strstr(lane.agent, " pid "));
+}
+
+static void test_every_problem_at_once(void **state)
+{
+    (void)state;
+    assert_false(load("[watch]\ndirectory = /no/such/place\npattern =\n[ship]\nlanes = 17\n"
+                      "mode = zigzag\n[site]\nnight_rollover = 25:00\n[camera]\n"
+                      "profile = nikon\n[sky]\nclear = yes\n",
+                      NEED_SPOOL | NEED_WATCH | NEED_FAR_END, NULL));
+    assert_true(reported("push.conf:5: "));
+    assert_true(reported("lanes = 17"));
+    assert_true(reported("zigzag"));
+    assert_true(reported("/no/such/place: No such file"));
+    assert_true(reported("pattern is empty"));
+    assert_true(reported("25:00"));
+    assert_true(reported("nikon"));
+    assert_true(reported("[sky]"));
+    assert_true(reported("no far end"));
+    assert_true(reported("ssh-keygen"));
+    assert_true(reported("ssh-keyscan"));
+    assert_true(report.count >= 10);
+}
+
+static void test_needs(void **state)
+{
+    (void)state;
+    assert_true(load("", NEED_SPOOL, NULL)); /* status needs neither watch nor far end */
+    assert_false(load("", NEED_WATCH, NULL));
+    assert_true(reported("no directory to watch"));
+}
+
+static void test_spool_inside_the_watched_directory(void **state)
+{
+    char text[4096];
+    (void)state;
+    snprintf(text, sizeof text, "[watch]\ndirectory = %s\n[spool]\ndirectory = %s/spool\n",
+             scratch.dir, scratch.dir);
+    assert_false(load(text, NEED_WATCH | NEED_SPOOL, NULL));
+    assert_true(reported("lies in the watched directory"));
+    assert_int_equal(report.count, 1);
+    snprintf(text, sizeof text, "[watch]\ndirectory = %s/\n[spool]\ndirectory = %s-spool\n",
+             scratch.dir, scratch.dir);
+    report.count = 0;
+    assert_true(load(text, NEED_WATCH | NEED_SPOOL, NULL));
+    assert_string_equal(config.set.directory, scratch.dir); /* a trailing slash is irrelevant */
+}
+
+static void test_overrides_lie_on_top(void **state)
+{
+    struct settings_source s = {.count = 3,
+                                .over = {{"codec", "qstep", "0.0001", "environment variable QS"},
+                                         {"codec", "qstep", "0.0002", "--Qs"},
+                                         {"ship", "mode", "serial", "--mode"}}};
+    (void)state;
+    assert_true(load("[codec]\nqstep = 0.00005\n[ship]\nmode = batch\n", 0, &s));
+    assert_true(config.set.qstep == 0.0002);
+    assert_int_equal(config.policy.mode, ORDER_SERIAL);
+    s.over[1].value = "lots";
+    assert_false(load("", 0, &s));
+    assert_true(reported("--Qs"));
+    assert_true(reported("lots"));
+}
+
+static void test_lossless(void **state)
+{
+    struct codec_options codec;
+    (void)state;
+    assert_true(load("[codec]\nlossless = yes\nqstep = 0.001\n", 0, NULL));
+    settings_codec(&config.set, &codec);
+    assert_true(codec.reversible);
+    assert_true(codec.qstep == 0);
+}
+
+static void test_what_a_reload_changes(void **state)
+{
+    struct settings before;
+    struct buf live = {0}, restart = {0};
+    (void)state;
+    assert_true(load("[watch]\npattern = a-long-pattern*.fits\n", 0, NULL));
+    before = config.set;
+    settings_changes(&before, &config.set, &live, &restart);
+    assert_int_equal(live.len + restart.len, 0);
+    assert_true(load("[watch]\npattern = b*.fits\n[ship]\nmode = batch\nwindow = 3\nlanes = 2\n"
+                     "[log]\nlevel = debug\n[codec]\nmethod = rice\n", 0, NULL));
+    settings_changes(&before, &config.set, &live, &restart);
+    assert_string_equal((char *)live.data, "codec.method ship.mode ship.window log.level");
+    assert_string_equal((char *)restart.data, "watch.pattern ship.lanes");
+    buf_free(&live);
+    buf_free(&restart);
+}
+
+/* Each row has a sentence, a default and, for numbers, a range that holds the default. */
+static void test_rows_are_complete(void **state)
+{
+    (void)state;
+    for (const struct setting *r = settings_rows; r->key; r++) {
+        assert_non_null(r->fallback);
+        assert_non_null(r->sentence);
+        assert_true(r->offset + r->size <= sizeof(struct settings));
+        if (r->type == SET_INT || r->type == SET_REAL)
+            assert_true(r->min < r->max);
+    }
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(test_defaults), T(test_every_problem_at_once), T(test_needs),
+        T(test_spool_inside_the_watched_directory), T(test_overrides_lie_on_top),
+        T(test_lossless), T(test_what_a_reload_changes), T(test_rows_are_complete),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
