@@ -69,8 +69,8 @@ enum status j2k_shape_of(struct fits_image *img, struct j2k_shape *out, struct f
     if (st != ST_OK)
         return st;
     if (!is_flat(img))
-        return fault(why, ST_REJECT, "JPEG 2000 cannot hold an image of BITPIX %d, %d axes, %" PRId64
-                     " x %" PRId64, img->bitpix, img->naxis, img->naxes[0],
+        return fault(why, ST_REJECT, "JPEG 2000 cannot hold an image of BITPIX %d, %d axes, "
+                     "%" PRId64 " x %" PRId64, img->bitpix, img->naxis, img->naxes[0],
                      img->naxis > 1 ? img->naxes[1] : 0);
     *out = (struct j2k_shape){.width = (uint32_t)img->naxes[0],
                               .height = (uint32_t)img->naxes[1],
@@ -162,7 +162,7 @@ static void fill_boxes(const struct j2k_shape *s, enum j2k_kind kind, unsigned c
         'j', 'p', '2', ' ',                                                 /* compatible with */
         0, 0, 0, 45, 'j', 'p', '2', 'h',                                    /* header: */
         0, 0, 0, 22, 'i', 'h', 'd', 'r', 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0,   /* sides, 1 component */
-        7, 0, 0,                                                            /* wavelets, grey is known */
+        7, 0, 0,                                                            /* wavelets */
         0, 0, 0, 15, 'c', 'o', 'l', 'r', 1, 0, 0, 0, 0, 0, 17,              /* greyscale */
         0, 0, 0, 0, 'j', 'p', '2', 'c'};
     memcpy(box, pattern, BOXES);

@@ -189,7 +189,7 @@ static bool add_structure(struct fits_header *to, const struct fits_image *img)
     char text[FITS_CARD + 1];
     const struct fits_header *h = &img->header;
     bool ok = fits_header_add_logical(to, "SIMPLE", true,
-                                      comment_of(h, "SIMPLE", "conforms to the FITS standard", text)) &&
+                                      comment_of(h, "SIMPLE", "conforms to FITS standard", text)) &&
               fits_header_add_int(to, "BITPIX", img->bitpix,
                                   comment_of(h, "BITPIX", "bits per pixel", text)) &&
               fits_header_add_int(to, "NAXIS", img->naxis,

@@ -31,7 +31,7 @@ enum status fits_header_axes(const struct fits_header *h, const char *prefix,
                              struct fits_axes *out, struct fault *why)
 {
     char key[16];
-    int64_t bitpix, naxis;
+    int64_t bitpix, naxis = 0;
     *out = (struct fits_axes){0};
     snprintf(key, sizeof key, "%sBITPIX", prefix);
     if (!fits_header_int(h, key, &bitpix))

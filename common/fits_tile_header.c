@@ -116,7 +116,8 @@ static bool is_blank(const char *card)
 enum status fits_tile_header(const struct fits_header *table, bool exact,
                              struct fits_header *out, struct fault *why)
 {
-    bool noted = fits_header_find(table, "ZSIMPLE") >= 0 || fits_header_find(table, "ZTENSION") >= 0;
+    bool noted = fits_header_find(table, "ZSIMPLE") >= 0 ||
+                 fits_header_find(table, "ZTENSION") >= 0;
     bool ok = noted || invent_structure(table, out);
     for (size_t i = 0; ok && i < table->count; i++) {
         const char *card = table->cards + i * FITS_CARD;

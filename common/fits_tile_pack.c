@@ -68,7 +68,7 @@ static bool table_header(struct fits_header *h, const struct packing *p)
 static bool primary_header(struct buf *out)
 {
     struct fits_header h = {0};
-    bool ok = fits_header_add_logical(&h, "SIMPLE", true, "conforms to the FITS standard") &&
+    bool ok = fits_header_add_logical(&h, "SIMPLE", true, "conforms to FITS standard") &&
               fits_header_add_int(&h, "BITPIX", 8, "bits per pixel") &&
               fits_header_add_int(&h, "NAXIS", 0, "no pixels here") &&
               fits_header_add_logical(&h, "EXTEND", true, "the image is in an extension") &&

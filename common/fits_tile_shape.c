@@ -100,14 +100,14 @@ static enum status read_columns(const struct fits_header *h, struct tiles *t, st
     int64_t fields, offset = 0;
     t->packed.offset = t->gzipped.offset = t->plain.offset = -1;
     if (!fits_header_int(h, "TFIELDS", &fields) || fields < 1 || fields > 999)
-        return fault(why, ST_REJECT, "TFIELDS of a tile-compressed image is missing or not 1 to 999");
+        return fault(why, ST_REJECT, "TFIELDS of a tile-compressed image is not 1 to 999");
     for (int i = 1; i <= (int)fields; i++) {
         char key[16], text[72], name[72] = "";
         struct form f;
         snprintf(key, sizeof key, "TFORM%d", i);
         if (!fits_header_text(h, key, text, sizeof text) || !parse_form(text, &f) ||
             (form_bytes(&f) == 0 && f.repeat != 0))
-            return fault(why, ST_REJECT, "%s of a tile-compressed image is missing or unknown", key);
+            return fault(why, ST_REJECT, "%s of a tile-compressed image is unknown", key);
         snprintf(key, sizeof key, "TTYPE%d", i);
         fits_header_text(h, key, name, sizeof name);
         enum status st = take_column(&f, name, offset, t, why);
@@ -218,8 +218,9 @@ static enum status read_method(const struct fits_header *h, struct tiles *t, str
     static const struct {
         const char *name;
         enum tile_method method;
-    } known[] = {{"RICE_1", TILE_RICE},     {"RICE_ONE", TILE_RICE}, {"GZIP_1", TILE_GZIP_1},
-                 {"GZIP_2", TILE_GZIP_2},   {"PLIO_1", TILE_PLIO},   {"HCOMPRESS_1", TILE_HCOMPRESS}};
+    } known[] = {{"RICE_1", TILE_RICE},   {"RICE_ONE", TILE_RICE}, {"GZIP_1", TILE_GZIP_1},
+                 {"GZIP_2", TILE_GZIP_2}, {"PLIO_1", TILE_PLIO},
+                 {"HCOMPRESS_1", TILE_HCOMPRESS}};
     char name[72] = "";
     int64_t smooth = 0, seed = 1;
     double any;
@@ -290,9 +291,9 @@ enum status fits_tile_bytes(const struct tiles *t, const struct tile_column *c, 
     if (count == 0)
         return ST_OK;
     if (offset > heap || count > (heap - offset) / (uint64_t)c->item)
-        return fault(why, ST_REJECT, "tile %" PRId64 " of %" PRId64 " lies outside the heap (%" PRIu64
-                     " elements at byte %" PRIu64 " of %" PRIu64 ")", row + 1, t->rows, count,
-                     offset, heap);
+        return fault(why, ST_REJECT, "tile %" PRId64 " of %" PRId64 " lies outside the heap (%"
+                     PRIu64 " elements at byte %" PRIu64 " of %" PRIu64 ")", row + 1, t->rows,
+                     count, offset, heap);
     *bytes += offset;
     *len = (size_t)count * (size_t)c->item;
     return ST_OK;

@@ -92,7 +92,7 @@ struct wire_commit {
 struct receipt {
     char id[DIGEST_HEX];
     char name[MEMBER_NAME];   /* as asked */
-    char stored[MEMBER_NAME]; /* "NIGHT/NAME.tar", or "NIGHT/NAME~2.tar" when another file has the name */
+    char stored[MEMBER_NAME]; /* "NIGHT/NAME.tar"; "NIGHT/NAME~2.tar" when that name is taken */
     char night[16];
     int64_t size;
     char sha256[DIGEST_HEX];

@@ -21,6 +21,11 @@ struct lane_options {
 
 enum lane_verb { LANE_OPEN, LANE_CHUNK, LANE_COMMIT, LANE_ABORT, LANE_HAVE, LANE_CLOSE };
 
+/* OPEN, CHUNK, COMMIT and HAVE are each answered by one event, in the order of posting (OPENED
+ * or RECEIPT, GOT, RECEIPT, HELD; or REFUSED). ABORT and CLOSE are not answered; both end the
+ * bundle's stream here: ABORT removes its bytes at the far end, CLOSE (it was committed on
+ * another lane) leaves them. */
+
 /* One thing to send. Posted by value (copied); `fd` stays the caller's and must stay open
  * until the answer or LANE_DOWN. `bundle` is the caller's number for a bundle; the lane
  * gives it a stream of its own and must have seen LANE_OPEN for it on this connection. */
@@ -71,7 +76,8 @@ enum status lane_start(const struct lane_options *o, int number, struct mailbox 
 void lane_post(struct lane *l, const struct lane_job *job);
 /* Bytes of chunks posted and not yet acknowledged (any thread). */
 int64_t lane_in_flight(const struct lane *l);
-/* Ends the thread (sends BYE when up; within a second even on a dead line), frees it. No event after it returns. */
+/* Ends the thread (sends BYE when up; within a second even on a dead line), frees it. No event
+ * after it returns, and no LANE_DOWN for it. */
 void lane_stop(struct lane **l);
 
 /* For sweep and check: connects, says HELLO, sends one HAVE body (NULL: none), fetches the

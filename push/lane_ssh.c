@@ -19,6 +19,7 @@
 #define COMMAND "skyferry-pull receive"
 #define FILE_MAX (1u << 20)
 #define FREE_TRIES 100
+#define READ_ROUNDS 16 /* what is queued on no stream of ours cannot hold us for ever */
 
 struct ssh {
     struct lane_options o;
@@ -208,7 +209,8 @@ static enum status shake_hands(struct ssh *s, struct fault *why)
                      "no common SSH algorithms (%s): the server must allow aes128-ctr with "
                      "hmac-sha2-256, and an Ed25519 or ECDSA host key",
                      last_words(s));
-    return fault(why, ST_RETRY, "the SSH greeting failed: %s", last_words(s));
+    return fault(why, ST_RETRY, "the SSH greeting failed: %s%s", last_words(s),
+                 s->hung_up ? " (the server hung up: too many connections at once?)" : "");
 }
 
 static enum status check_host_key(struct ssh *s, struct fault *why)
@@ -235,19 +237,11 @@ static enum status check_identity(const struct lane_options *o, struct fault *wh
     struct key_file key;
     const char *path = o->identity;
     if (access(path, F_OK) != 0 && errno == ENOENT)
-        return fault(why, ST_REJECT,
-                     "the identity '%.150s' is not there. Make it: ssh-keygen -t ed25519 -N '' -f "
-                     "%.100s; then add %.100s.pub to ~/.ssh/authorized_keys of %s there",
-                     path, path, path, o->user);
+        return words_identity(o, false, why);
     enum status st = key_file_read(path, &key, why);
     if (st == ST_RETRY)
         return fault_errno(why, ST_REJECT, "the identity '%.200s' cannot be read", path);
-    if (st == ST_OK && key.locked)
-        return fault(why, ST_REJECT,
-                     "the identity '%.150s' has a passphrase, and nobody is there to type it. Make "
-                     "a key without one for this purpose: ssh-keygen -t ed25519 -N '' -f FILE",
-                     path);
-    return ST_OK;
+    return st == ST_OK && key.locked ? words_identity(o, true, why) : ST_OK;
 }
 
 static enum status log_in(struct ssh *s, struct fault *why)
@@ -415,24 +409,37 @@ static void read_words(struct ssh *s)
     }
 }
 
+/* Bytes that libssh2 has taken off the socket and that nobody has read yet. */
+static bool is_queued(struct ssh *s)
+{
+    unsigned long count = 0;
+    libssh2_channel_window_read_ex(s->channel, &count, NULL);
+    return count > 0;
+}
+
+/* Reading words may take answers off the socket, and the other way round: poll would not tell
+ * of them, so both are read until nothing is left. */
 enum status ssh_read(struct ssh *s, unsigned char *bytes, size_t size, size_t *got,
                      struct fault *why)
 {
+    int rounds = 0;
     if (s->writing)
         return ST_WAIT;
-    fresh_call(s);
-    ssize_t n = libssh2_channel_read(s->channel, (char *)bytes, size);
-    s->reading = n == LIBSSH2_ERROR_EAGAIN && s->want_out;
-    note_credit(s);
-    if (n > 0) {
-        s->heard = clock_mono();
-        *got = (size_t)n;
-        return ST_OK;
-    }
-    if (n < 0 && n != LIBSSH2_ERROR_EAGAIN)
-        return broken(s, why);
-    if (!s->reading)
-        read_words(s);
+    do {
+        fresh_call(s);
+        ssize_t n = libssh2_channel_read(s->channel, (char *)bytes, size);
+        s->reading = n == LIBSSH2_ERROR_EAGAIN && s->want_out;
+        note_credit(s);
+        if (n > 0) {
+            s->heard = clock_mono();
+            *got = (size_t)n;
+            return ST_OK;
+        }
+        if (n < 0 && n != LIBSSH2_ERROR_EAGAIN)
+            return broken(s, why);
+        if (!s->reading)
+            read_words(s);
+    } while (!s->reading && is_queued(s) && ++rounds < READ_ROUNDS);
     if (!libssh2_channel_eof(s->channel))
         return ST_WAIT;
     *got = 0;

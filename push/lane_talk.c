@@ -86,10 +86,14 @@ bool talk_up(const struct talk *t)
 
 bool talk_heard(const struct talk *t, char shown[128])
 {
-    size_t i;
-    for (i = 0; i < t->first_len; i++)
-        shown[i] = isprint((unsigned char)t->first[i]) ? t->first[i] : '.';
-    shown[i] = '\0';
+    size_t len = t->first_len;
+    while (len > 0 && isspace((unsigned char)t->first[len - 1]))
+        len--;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)t->first[i];
+        shown[i] = isprint(c) ? (char)c : isspace(c) ? ' ' : '.';
+    }
+    shown[len] = '\0';
     return t->first_len > 0;
 }
 

@@ -36,12 +36,25 @@ enum status words_host_key(const struct lane_options *o, const struct shown_key 
                  k->fingerprint, k->type, o->known_hosts, o->port, o->host, o->known_hosts);
 }
 
+enum status words_identity(const struct lane_options *o, bool locked, struct fault *why)
+{
+    if (locked)
+        return fault(why, ST_REJECT,
+                     "the identity '%.150s' has a passphrase, and nobody is there to type it. Make "
+                     "a key without one for this purpose: ssh-keygen -t ed25519 -N '' -f FILE",
+                     o->identity);
+    return fault(why, ST_REJECT,
+                 "the identity '%.150s' is not there. Make it: ssh-keygen -t ed25519 -N '' -f "
+                 "%.100s; then add %.100s.pub to ~/.ssh/authorized_keys of %s there",
+                 o->identity, o->identity, o->identity, o->user);
+}
+
 enum status words_stranger(const char *said, const char *state, struct fault *why)
 {
     return fault(why, ST_REJECT,
                  "not skyferry-pull answers but something that says \"%s\"%s%s%s; check the "
-                 "command=\"...\" of our key in ~/.ssh/authorized_keys there, and that nothing else "
-                 "(~/.bashrc) writes to standard output",
+                 "command=\"...\" of our key in ~/.ssh/authorized_keys there, and that nothing "
+                 "else (~/.bashrc) writes to standard output",
                  said, state ? " (" : "", state ? state : "", state ? ")" : "");
 }
 

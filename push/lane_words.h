@@ -18,6 +18,9 @@ struct shown_key {
 enum status words_host_key(const struct lane_options *o, const struct shown_key *k,
                            struct fault *why);
 
+/* REJECT: the identity file has a passphrase, or is not there. */
+enum status words_identity(const struct lane_options *o, bool locked, struct fault *why);
+
 /* REJECT: what runs as our command is not skyferry-pull. said: its first bytes; state: how
  * it ended, or NULL while it runs. */
 enum status words_stranger(const char *said, const char *state, struct fault *why);

@@ -32,7 +32,8 @@ for i in {0..9}; do
     camera --object Notice --expnum $((100010 + i)) --style rename --quiet >/dev/null
 done
 eventually "ten more are delivered" 40 push_has 15 done
-slowest=$(push status --json | jq '[.exposures[] | select(.expnum >= 100010 and .expnum < 100020) | (.noticed_ns - .mtime_ns) / 1e6] | sort | .[4] | round')
+eventually "and placed" 20 pull_has 15 done
+slowest=$(pull status --json --all | jq '[.exposures[] | select(.name >= "DECam_00100010") | (.noticed_ns - .closed_ns) / 1e6] | sort | .[4] | round')
 [ "$slowest" -lt 200 ]
 same "half of them were noticed within 200 ms of their last byte ($slowest ms)" $? 0
 finish

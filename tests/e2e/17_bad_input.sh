@@ -19,7 +19,7 @@ bytes "$WATCH/wrongsum.fits" $(($(stat -c %s "$plain") - 60000)) 'XXXXXXXX'
 # The last compressed tile, without any checksum that would have told first.
 OUT=$WORK camera --object NoSum --expnum 700003 --no-checksum --quiet >/dev/null
 cp "$WORK/DECam_00700003.fits.fz" "$WATCH/brokentile.fits.fz"
-python3 - "$WATCH/brokentile.fits.fz" <<'PY'
+debian_python - "$WATCH/brokentile.fits.fz" <<'PY'
 import sys
 path = sys.argv[1]
 data = bytearray(open(path, 'rb').read())

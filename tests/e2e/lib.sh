@@ -32,13 +32,15 @@ fail() {
 }
 # check WHAT COMMAND...: the command succeeds.
 check() {
-    local what=$1
+    local what=$1 got
     shift
-    if "$@" >"$WORK/check.out" 2>&1; then
+    "$@" >"$WORK/check.out" 2>&1
+    got=$?
+    if [ $got -eq 0 ]; then
         pass "$what"
     else
         fail "$what"
-        echo "#   exit $? of: $*"
+        echo "#   exit $got of: $*"
         tail -n 15 "$WORK/check.out" | sed 's/^/#   /'
     fi
 }
@@ -111,6 +113,9 @@ skip_all() {
     echo "ok - # skipped: $1"
     exit 0
 }
+
+# Debian's own, which has Debian's astropy; another python3 may come first in PATH.
+debian_python() { /usr/bin/python3 "$@"; }
 
 # ---- processes ----
 

@@ -41,8 +41,10 @@ static void lossless_is_said_truly(void **state)
     assert_true(codec_is_lossless(htj2k, &(struct codec_options){"htj2k", 9e-6, false}));
     assert_false(codec_is_lossless(htj2k, &(struct codec_options){"htj2k", 1e-5, false}));
     assert_false(codec_is_lossless(codec_find("jp2"), &(struct codec_options){"jp2", 3e-5, false}));
-    assert_true(codec_is_lossless(codec_find("rice"), &(struct codec_options){"htj2k", 3e-5, false}));
-    assert_true(codec_is_lossless(codec_find("original"), &(struct codec_options){"jp2", 3e-5, false}));
+    assert_true(
+        codec_is_lossless(codec_find("rice"), &(struct codec_options){"htj2k", 3e-5, false}));
+    assert_true(
+        codec_is_lossless(codec_find("original"), &(struct codec_options){"jp2", 3e-5, false}));
 }
 
 /* A change to the header of a 16-bit image, and who carries it then. */
@@ -94,8 +96,8 @@ static void what_is_accepted(void **state)
     make_image(&img, 16, 100, 100, false, PIX_ZERO);
     static const double steps[] = {-1e-5, NAN, INFINITY, 0.6};
     for (size_t i = 0; i < 4; i++)
-        assert_false(codec_find("htj2k")->accepts(
-            &img, &(struct codec_options){"htj2k", steps[i], false}));
+        assert_false(
+            codec_find("htj2k")->accepts(&img, &(struct codec_options){"htj2k", steps[i], false}));
     fits_header_remove(&img.header, "NAXIS");
     fits_header_add_int(&img.header, "NAXIS", 3, NULL);
     fits_header_add_int(&img.header, "NAXIS3", 1, NULL);
@@ -131,9 +133,10 @@ static void what_is_already_tiled_stays(void **state)
 static void lossless_means_every_bit(void **state)
 {
     (void)state;
-    static const int sides[][2] = {{1, 1}, {1, 2}, {2, 1}, {1, 17}, {17, 1}, {2, 2}, {3, 5}, {5, 3},
-                                   {8, 8}, {9, 16}, {16, 9}, {16, 16}, {17, 17}, {31, 33}, {33, 31},
-                                   {64, 2}, {2, 64}, {65, 65}, {130, 97}, {1, 3000}, {3000, 1}};
+    static const int sides[][2] = {{1, 1},    {1, 2},    {2, 1},   {1, 17}, {17, 1}, {2, 2},
+                                   {3, 5},    {5, 3},    {8, 8},   {9, 16}, {16, 9}, {16, 16},
+                                   {17, 17},  {31, 33},  {33, 31}, {64, 2}, {2, 64}, {65, 65},
+                                   {130, 97}, {1, 3000}, {3000, 1}};
     for (size_t k = 0; k < sizeof sides / sizeof *sides; k++)
         for (int form = 0; form < 3; form++)
             for (int kind = 0; kind < PIX_KINDS; kind++) {
@@ -186,7 +189,8 @@ static void real_frames_survive_every_method(void **state)
 static void lossy_errors_have_the_size_of_qstep(void **state)
 {
     (void)state;
-    static const double steps[] = {1e-5, 1.4e-5, 2e-5, 2.75e-5, 2.82e-5, 3e-5, 5.5e-5, 1e-4, 1e-3, 0.1};
+    static const double steps[] = {1e-5, 1.4e-5, 2e-5, 2.75e-5, 2.82e-5,
+                                   3e-5, 5.5e-5, 1e-4, 1e-3,    0.1};
     static const int sides[][2] = {{64, 64}, {65, 67}, {215, 131}, {326, 67}};
     for (size_t k = 0; k < 4; k++)
         for (int form = 0; form < 3; form++)
@@ -260,8 +264,8 @@ static void *code_often(void *arg)
         if (n == 3) { /* one thread's bad member is no other's */
             struct fits_image bad = {0};
             fits_header_copy(&bad.header, &w->img->header);
-            w->failures += codec_find(w->options.method)->decode(b.data, b.len / 2, &bad, &why) !=
-                           ST_REJECT;
+            w->failures +=
+                codec_find(w->options.method)->decode(b.data, b.len / 2, &bad, &why) != ST_REJECT;
             fits_image_free(&bad);
         }
         fits_image_free(&got);
@@ -281,8 +285,8 @@ static void threads_code_side_by_side(void **state)
     pthread_t threads[8];
     make_image(&img, 16, 200, 150, true, PIX_SKY);
     for (int i = 0; i < 4; i++)
-        assert_int_equal(codec_find(options[i].method)->encode(&img, &options[i], &expected[i], NULL),
-                         ST_OK);
+        assert_int_equal(
+            codec_find(options[i].method)->encode(&img, &options[i], &expected[i], NULL), ST_OK);
     for (int i = 0; i < 8; i++) {
         works[i] = (struct work){&img, &expected[i % 4], options[i % 4], 0};
         assert_int_equal(pthread_create(&threads[i], NULL, code_often, &works[i]), 0);

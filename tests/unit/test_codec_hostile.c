@@ -15,8 +15,10 @@
 
 static struct scratch folder;
 
-static const struct codec_options coded[] = {{"htj2k", 3e-5, false}, {"htj2k", 0, true},
-                                             {"jp2", 3e-5, false},   {"jp2", 0, true},
+static const struct codec_options coded[] = {{"htj2k", 3e-5, false},
+                                             {"htj2k", 0, true},
+                                             {"jp2", 3e-5, false},
+                                             {"jp2", 0, true},
                                              {"rice", 0, false}};
 #define CODED 5
 
@@ -50,7 +52,8 @@ static void every_flipped_bit_is_found(void **state)
         struct fits_image img;
         struct buf b = {0};
         sky(&img, &b, &coded[o]);
-        size_t from = strcmp(coded[o].method, "rice") == 0 ? FITS_BLOCK : 0; /* the stub says nothing */
+        size_t from =
+            strcmp(coded[o].method, "rice") == 0 ? FITS_BLOCK : 0; /* the stub says nothing */
         for (int n = 0; n < 1500; n++) {
             struct fault why = {0};
             size_t at = n < 400 ? from + (size_t)n : from + fixture_random(&seed) % (b.len - from);
@@ -116,12 +119,13 @@ static void members_of_other_images_are_refused(void **state)
         int bitpix, width, height;
         bool is_unsigned;
         const char *words;
-    } rows[] = {{16, 101, 90, true, "100 x 90 where the header asks for 101 x 90"},
-                {16, 90, 100, true, "100 x 90 where the header asks for 90 x 100"},
-                {16, 100, 90, false, "16-bit unsigned samples where the header asks for 16-bit signed"},
-                {8, 100, 90, false, "16-bit unsigned samples where the header asks for 8-bit"},
-                {32, 100, 90, false, "cannot hold an image of BITPIX 32"},
-                {16, 3000, 3000, true, "where the header asks for"}};
+    } rows[] = {
+        {16, 101, 90, true, "100 x 90 where the header asks for 101 x 90"},
+        {16, 90, 100, true, "100 x 90 where the header asks for 90 x 100"},
+        {16, 100, 90, false, "16-bit unsigned samples where the header asks for 16-bit signed"},
+        {8, 100, 90, false, "16-bit unsigned samples where the header asks for 8-bit"},
+        {32, 100, 90, false, "cannot hold an image of BITPIX 32"},
+        {16, 3000, 3000, true, "where the header asks for"}};
     for (int o = 0; o < CODED - 1; o++) {
         struct fits_image img;
         struct buf b = {0};
@@ -138,7 +142,8 @@ static void members_of_other_images_are_refused(void **state)
         }
         struct fits_image none = {0};
         struct fault why;
-        assert_int_equal(codec_find(coded[o].method)->decode(b.data, b.len, &none, &why), ST_REJECT);
+        assert_int_equal(codec_find(coded[o].method)->decode(b.data, b.len, &none, &why),
+                         ST_REJECT);
         /* The other codec's file is not this one's. */
         const char *other = o < 2 ? "jp2" : "htj2k";
         assert_int_equal(decode_as(other, &img, b.data, b.len, &why), ST_REJECT);

@@ -124,9 +124,9 @@ static void reads_text(void **state)
               "G       = 'first &'", "CONTINUE  'second&'  / c", "CONTINUE  ' third '",
               "H       = 'lonely&'", "I       = 'x&'", "CONTINUE   5", "J       'no equals'",
               "K       ='close'");
-    const char *expected[][2] = {{"A", "plain"}, {"B", "it's / here"}, {"C", ""}, {"D", "   x"},
-                                 {"F", "no end"}, {"G", "first second third"}, {"H", "lonely&"},
-                                 {"K", "close"}};
+    const char *expected[][2] = {
+        {"A", "plain"},  {"B", "it's / here"},        {"C", ""},        {"D", "   x"},
+        {"F", "no end"}, {"G", "first second third"}, {"H", "lonely&"}, {"K", "close"}};
     char text[80];
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
         assert_true(fits_header_text(&h, expected[i][0], text, sizeof text));
@@ -163,7 +163,8 @@ static void reads_numbers(void **state)
     assert_true(fits_header_real(&h, "R1", &r) && r == 1500);
     assert_true(fits_header_real(&h, "R2", &r) && r == -0.025);
     assert_true(fits_header_real(&h, "R7", &r) && r == 0.5);
-    for (const char *const *k = (const char *const[]){"R3", "R4", "R5", "R6", "S1", "N1", "N2", "L1", NULL};
+    for (const char *const *k =
+             (const char *const[]){"R3", "R4", "R5", "R6", "S1", "N1", "N2", "L1", NULL};
          *k; k++)
         assert_false(fits_header_real(&h, *k, &r));
     assert_true(fits_header_logical(&h, "L1", &l) && l);

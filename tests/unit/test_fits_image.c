@@ -42,15 +42,17 @@ static void shapes(void **state)
         {"BITPIX  = 8", "NAXIS   = 9", "NAXIS1  = 1", "NAXIS2  = 5", "COMMENT", ST_REJECT, 0},
         {"BITPIX  = 12", "NAXIS   = 2", "NAXIS1  = 3", "NAXIS2  = 5", "COMMENT", ST_REJECT, 0},
         {"COMMENT", "NAXIS   = 2", "NAXIS1  = 3", "NAXIS2  = 5", "COMMENT", ST_REJECT, 0},
-        {"BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 200000", "NAXIS2  = 200000", "COMMENT", ST_REJECT, 0},
-        {"BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 9999999999", "NAXIS2  = 9999999999", "COMMENT", ST_REJECT, 0},
+        {"BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 200000", "NAXIS2  = 200000", "COMMENT", ST_REJECT,
+         0},
+        {"BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 9999999999", "NAXIS2  = 9999999999", "COMMENT",
+         ST_REJECT, 0},
         {"BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 3", "NAXIS2  = 5", "PCOUNT  = 4", ST_REJECT, 0},
         {"BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 3", "NAXIS2  = 5", "GCOUNT  = 2", ST_REJECT, 0},
         {"BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 3", "NAXIS2  = 5", "GROUPS  = T", ST_REJECT, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct fits_image img = {.header = CARDS(rows[i].bitpix, rows[i].naxis, rows[i].n1,
-                                                 rows[i].n2, rows[i].more)};
+        struct fits_image img = {
+            .header = CARDS(rows[i].bitpix, rows[i].naxis, rows[i].n1, rows[i].n2, rows[i].more)};
         struct fault why = {0};
         assert_int_equal(fits_image_shape(&img, &why), rows[i].grade);
         assert_int_equal(img.size, rows[i].size);
@@ -116,35 +118,55 @@ static void the_file_has_the_promised_cards(void **state)
     (void)state;
     struct fits_header primary = CARDS(
         "SIMPLE  =                    T / of the primary", "BITPIX  =                    8",
-        "NAXIS   =                    0", "EXTEND  =                    T", "NEXTEND =                   62",
-        "OBJECT  = 'M 31    '           / target", "EXPNUM  =                   12",
-        "GAIN    =                  1.0 / of the camera", "COMMENT one", "LONGSTRN= 'OGIP 1.0'",
-        "TITLE   = 'a long title that goes&'", "CONTINUE  ' on and on'", "NOTE    = 'kept&'",
-        "CONTINUE  ' whole'", "HIERARCH ESO TEL NAME = 'Blanco'", "HIERARCH ESO TEL ALT = 45.0",
+        "NAXIS   =                    0", "EXTEND  =                    T",
+        "NEXTEND =                   62", "OBJECT  = 'M 31    '           / target",
+        "EXPNUM  =                   12", "GAIN    =                  1.0 / of the camera",
+        "COMMENT one", "LONGSTRN= 'OGIP 1.0'", "TITLE   = 'a long title that goes&'",
+        "CONTINUE  ' on and on'", "NOTE    = 'kept&'", "CONTINUE  ' whole'",
+        "HIERARCH ESO TEL NAME = 'Blanco'", "HIERARCH ESO TEL ALT = 45.0",
         "BZERO   =                  100", "EXTNAME = 'PRIMARY '", "ZD      =                56.41",
         "CHECKSUM= 'xxxxxxxxxxxxxxxx'", "DATASUM = '0       '", "SFCODEC = 'old     '", "");
-    struct fits_image img = {.header = CARDS(
-        "XTENSION= 'IMAGE   '           / image extension", "BITPIX  =                   16 / two bytes",
-        "NAXIS   =                    2 / flat", "NAXIS1  =                   20 / columns",
-        "NAXIS2  =                   10", "PCOUNT  =                    0", "GCOUNT  =                    1",
-        "INHERIT =                    T", "EXTNAME = 'S1      '", "GAIN    =                  4.2 / of this ccd",
-        "COMMENT one", "HISTORY made", "TITLE   = 'short   '", "HIERARCH ESO TEL ALT = 46.0",
-        "ZNAXIS1 =                    5", "ZPDELRA =                 -1.5", "lower   = 'odd but printable'",
-        "NOEQUALS here", "BSCALE  =                  1.0", "BZERO   =              32768.0",
-        "CHECKSUM= 'yyyyyyyyyyyyyyyy'", "DATASUM = '5       '")};
+    struct fits_image img = {
+        .header = CARDS(
+            "XTENSION= 'IMAGE   '           / image extension",
+            "BITPIX  =                   16 / two bytes", "NAXIS   =                    2 / flat",
+            "NAXIS1  =                   20 / columns", "NAXIS2  =                   10",
+            "PCOUNT  =                    0", "GCOUNT  =                    1",
+            "INHERIT =                    T", "EXTNAME = 'S1      '",
+            "GAIN    =                  4.2 / of this ccd", "COMMENT one", "HISTORY made",
+            "TITLE   = 'short   '", "HIERARCH ESO TEL ALT = 46.0", "ZNAXIS1 =                    5",
+            "ZPDELRA =                 -1.5", "lower   = 'odd but printable'", "NOEQUALS here",
+            "BSCALE  =                  1.0", "BZERO   =              32768.0",
+            "CHECKSUM= 'yyyyyyyyyyyyyyyy'", "DATASUM = '5       '")};
     struct fits_header extra = CARDS("SFCODEC = 'htj2k   '", "HISTORY carried by skyferry");
     static const char *const expected[] = {
-        "SIMPLE  =                    T / conforms to the FITS standard",
-        "BITPIX  =                   16 / two bytes", "NAXIS   =                    2 / flat",
-        "NAXIS1  =                   20 / columns", "NAXIS2  =                   10 / length of this axis",
-        "OBJECT  = 'M 31    '           / target", "EXPNUM  =                   12", "COMMENT one",
-        "LONGSTRN= 'OGIP 1.0'", "NOTE    = 'kept&'", "CONTINUE  ' whole'",
-        "HIERARCH ESO TEL NAME = 'Blanco'", "ZD      =                56.41", "",
-        "EXTNAME = 'S1      '", "GAIN    =                  4.2 / of this ccd", "COMMENT one",
-        "HISTORY made", "TITLE   = 'short   '", "HIERARCH ESO TEL ALT = 46.0",
-        "ZPDELRA =                 -1.5", "lower   = 'odd but printable'", "NOEQUALS here",
-        "BSCALE  =                  1.0", "BZERO   =              32768.0",
-        "SFCODEC = 'htj2k   '", "HISTORY carried by skyferry"};
+        "SIMPLE  =                    T / conforms to FITS standard",
+        "BITPIX  =                   16 / two bytes",
+        "NAXIS   =                    2 / flat",
+        "NAXIS1  =                   20 / columns",
+        "NAXIS2  =                   10 / length of this axis",
+        "OBJECT  = 'M 31    '           / target",
+        "EXPNUM  =                   12",
+        "COMMENT one",
+        "LONGSTRN= 'OGIP 1.0'",
+        "NOTE    = 'kept&'",
+        "CONTINUE  ' whole'",
+        "HIERARCH ESO TEL NAME = 'Blanco'",
+        "ZD      =                56.41",
+        "",
+        "EXTNAME = 'S1      '",
+        "GAIN    =                  4.2 / of this ccd",
+        "COMMENT one",
+        "HISTORY made",
+        "TITLE   = 'short   '",
+        "HIERARCH ESO TEL ALT = 46.0",
+        "ZPDELRA =                 -1.5",
+        "lower   = 'odd but printable'",
+        "NOEQUALS here",
+        "BSCALE  =                  1.0",
+        "BZERO   =              32768.0",
+        "SFCODEC = 'htj2k   '",
+        "HISTORY carried by skyferry"};
     char got[64][FITS_CARD + 1];
     struct buf b = {0}, again = {0};
     struct fault why;
@@ -214,7 +236,8 @@ static const char compare_py[] =
     "        ' CHECKSUM DATASUM COMMENT HISTORY ZDITHER0').split() + ['']\n"
     "for h in (a[0].header, a[1].header):\n"
     "    for k in h:\n"
-    "        if k not in skip and not (h is a[0].header and (k in a[1].header or k == 'EXTNAME')):\n"
+    "        if k not in skip and not (h is a[0].header and (k in a[1].header or k == "
+    "'EXTNAME')):\n"
     "            assert b[0].header[k] == h[k], k\n";
 
 static void readers_agree_on_real_frames(void **state)

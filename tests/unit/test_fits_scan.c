@@ -223,7 +223,7 @@ static void hostile_headers(void **state)
 {
     (void)state;
     static const char *const cards[] = {"XTENSION= 'IMAGE   '", "BITPIX  = 16", "NAXIS   = 2",
-                                        "NAXIS1  = 10", "NAXIS2  = 10", "PCOUNT  = 0",
+                                        "NAXIS1  = 10",         "NAXIS2  = 10", "PCOUNT  = 0",
                                         "GCOUNT  = 1"};
     static const struct hostile rows[] = {
         {"NAXIS   = 2", "NAXIS   = 999", ST_REJECT, "NAXIS = 999"},
@@ -303,8 +303,10 @@ static void tables_that_claim_to_be_images(void **state)
 static void files_that_are_no_fits(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"hello", "S", "SIMPLE", "#!/bin/sh\n", "SIMPLY", "XTENSION="};
-    static const enum status grades[] = {ST_REJECT, ST_WAIT, ST_WAIT, ST_REJECT, ST_REJECT, ST_REJECT};
+    static const char *const texts[] = {"hello",       "S",      "SIMPLE",
+                                        "#!/bin/sh\n", "SIMPLY", "XTENSION="};
+    static const enum status grades[] = {ST_REJECT, ST_WAIT,   ST_WAIT,
+                                         ST_REJECT, ST_REJECT, ST_REJECT};
     struct fits_file f;
     struct fault why;
     struct buf b = {0};
@@ -404,7 +406,8 @@ static void sums_are_those_of_the_standard(void **state)
     char text[17];
     fits_sum_text(868229149u, text); /* the example of the standard's appendix J */
     assert_string_equal(text, "hcHjjc9ghcEghc9g");
-    unsigned char words[] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 2, 0x80, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 5};
+    unsigned char words[] = {0xff, 0xff, 0xff, 0xff, 0, 0, 0, 2, 0x80, 0,
+                             0,    0,    0x80, 0,    0, 0, 0, 0, 0,    5};
     assert_int_equal(fits_sum(words, 4, 0), 0xffffffff);
     assert_int_equal(fits_sum(words, 8, 0), 2);
     assert_int_equal(fits_sum(words, 20, 0), 8);

@@ -38,7 +38,8 @@ static void every_kind_comes_back(void **state)
 {
     (void)state;
     static const int bitpix[] = {8, 16, 32, -32, -64};
-    static const int sides[][2] = {{1, 1}, {1, 40}, {40, 1}, {31, 33}, {32, 32}, {257, 64}, {500, 0}};
+    static const int sides[][2] = {{1, 1},   {1, 40},   {40, 1}, {31, 33},
+                                   {32, 32}, {257, 64}, {500, 0}};
     for (size_t i = 0; i < sizeof bitpix / sizeof *bitpix; i++)
         for (size_t k = 0; k < sizeof sides / sizeof *sides; k++)
             for (int kind = 0; kind < PIX_KINDS; kind++) {
@@ -72,12 +73,26 @@ static void a_cube_comes_back(void **state)
 static void unusual_cards_come_back(void **state)
 {
     (void)state;
-    static const char *const cards[] = {
-        "EXTNAME = 'COMPRESSED_IMAGE'", "HIERARCH ESO DET CHIP1 NAME = 'EEV' / chip", "COMMENT", "",
-        "lower   = 'case'", "CHECKSUM= 'abcdefghijklmnop'   / of the source", "DATASUM = '123     '",
-        "LONG    = 'a&'", "CONTINUE  'b'", "HISTORY  x", "NAXISX  = 5", "ZD      = 56.4", "KEY?#$  = 1",
-        "EXTEND  =                    T", "BLOCKED =                    T", "NOVALUE", "BLANK   = 5",
-        "BSCALE  = 2.0", "", ""};
+    static const char *const cards[] = {"EXTNAME = 'COMPRESSED_IMAGE'",
+                                        "HIERARCH ESO DET CHIP1 NAME = 'EEV' / chip",
+                                        "COMMENT",
+                                        "",
+                                        "lower   = 'case'",
+                                        "CHECKSUM= 'abcdefghijklmnop'   / of the source",
+                                        "DATASUM = '123     '",
+                                        "LONG    = 'a&'",
+                                        "CONTINUE  'b'",
+                                        "HISTORY  x",
+                                        "NAXISX  = 5",
+                                        "ZD      = 56.4",
+                                        "KEY?#$  = 1",
+                                        "EXTEND  =                    T",
+                                        "BLOCKED =                    T",
+                                        "NOVALUE",
+                                        "BLANK   = 5",
+                                        "BSCALE  = 2.0",
+                                        "",
+                                        ""};
     struct fits_image img;
     make_image(&img, 32, 20, 10, false, PIX_SKY);
     struct buf b = {0};
@@ -104,8 +119,8 @@ static void unusual_cards_come_back(void **state)
 static void nan_payloads_come_back(void **state)
 {
     (void)state;
-    static const uint32_t odd[] = {0x7fc00000, 0xffffffff, 0x7f800001, 0xffc12345, 0x7f800000,
-                                   0xff800000, 0x80000000, 0x00000001};
+    static const uint32_t odd[] = {0x7fc00000, 0xffffffff, 0x7f800001, 0xffc12345,
+                                   0x7f800000, 0xff800000, 0x80000000, 0x00000001};
     struct fits_image img;
     make_image(&img, -32, 64, 8, false, PIX_SKY);
     for (size_t i = 0; i < 64; i++)
@@ -186,14 +201,26 @@ struct fpacked {
     bool lossless;
 };
 
-static const struct fpacked fpack_rows[] = {
-    {16, {"-r"}, true}, {8, {"-r"}, true}, {32, {"-r"}, true}, {16, {"-g1"}, true},
-    {16, {"-g2"}, true}, {8, {"-g2"}, true}, {32, {"-g1"}, true}, {16, {"-h"}, true},
-    {32, {"-h"}, true}, {16, {"-h", "-s", "2"}, false}, {16, {"-t", "30,20"}, true},
-    {16, {"-w", "-r"}, true}, {-32, {"-q", "4"}, false}, {-32, {"-qz", "4"}, false},
-    {-32, {"-q", "4", "-g2"}, false}, {-32, {"-q", "4", "-h"}, false},
-    {-64, {"-q", "4"}, false},
-    {-32, {"-q", "0", "-g2"}, true}, {-32, {"-q", "0", "-g1"}, true}, {-64, {"-q", "0", "-g2"}, true}};
+static const struct fpacked fpack_rows[] = {{16, {"-r"}, true},
+                                            {8, {"-r"}, true},
+                                            {32, {"-r"}, true},
+                                            {16, {"-g1"}, true},
+                                            {16, {"-g2"}, true},
+                                            {8, {"-g2"}, true},
+                                            {32, {"-g1"}, true},
+                                            {16, {"-h"}, true},
+                                            {32, {"-h"}, true},
+                                            {16, {"-h", "-s", "2"}, false},
+                                            {16, {"-t", "30,20"}, true},
+                                            {16, {"-w", "-r"}, true},
+                                            {-32, {"-q", "4"}, false},
+                                            {-32, {"-qz", "4"}, false},
+                                            {-32, {"-q", "4", "-g2"}, false},
+                                            {-32, {"-q", "4", "-h"}, false},
+                                            {-64, {"-q", "4"}, false},
+                                            {-32, {"-q", "0", "-g2"}, true},
+                                            {-32, {"-q", "0", "-g1"}, true},
+                                            {-64, {"-q", "0", "-g2"}, true}};
 
 /* Sky with NaNs, an empty row, and a row that no quantisation takes. */
 static void float_image(struct fits_image *img, int bitpix)
@@ -236,8 +263,10 @@ static void fpacks_files_load_as_funpack_has_them(void **state)
                 float_image(&img, row->bitpix);
             else
                 make_image(&img, row->bitpix, 120, 90, row->bitpix == 16, PIX_SKY);
-            fits_header_add_text(&img.header, "LONG", "a text that does not fit into one card: it "
-                                 "goes on and on and on, until at last it ends", NULL);
+            fits_header_add_text(&img.header, "LONG",
+                                 "a text that does not fit into one card: it "
+                                 "goes on and on and on, until at last it ends",
+                                 NULL);
             fits_header_add_text(&img.header, "ESO DET NAME", "chip", "by a long name");
             fits_header_add_text(&img.header, "HISTORY", "made by a test", NULL);
             if (primary) {

@@ -147,15 +147,17 @@ static void post(enum lane_verb verb, const struct load *l, int64_t offset, uint
 
 static void post_all(const struct load *l, uint32_t chunk)
 {
-    for (size_t at_ = 0; at_ < l->size; at_ += chunk)
-        post(LANE_CHUNK, l, (int64_t)at_, (uint32_t)(l->size - at_ < chunk ? l->size - at_ : chunk));
+    for (size_t from = 0; from < l->size; from += chunk) {
+        size_t left = l->size - from;
+        post(LANE_CHUNK, l, (int64_t)from, (uint32_t)(left < chunk ? left : chunk));
+    }
 }
 
 static void expect_all(const struct load *l, uint32_t chunk)
 {
-    for (size_t at_ = 0; at_ < l->size; at_ += chunk) {
+    for (size_t from = 0; from < l->size; from += chunk) {
         struct lane_event *e = expect(LANE_GOT);
-        assert_true(e->bundle == 42 && e->offset == (int64_t)at_);
+        assert_true(e->bundle == 42 && e->offset == (int64_t)from);
         assert_true(e->sent_bytes >= e->offset + e->length);
         lane_event_free(e);
     }
@@ -405,8 +407,8 @@ static void a_wrong_program_is_named(void **state)
         enum status grade;
         const char *words;
     } cases[] = {
-        {"banner", ST_REJECT, "something that says \"Welcome to the cluster!.\""},
-        {"short banner", ST_REJECT, "\"hi.\" (exit status 1: \"This account is closed.\")"},
+        {"banner", ST_REJECT, "something that says \"Welcome to the cluster!\""},
+        {"short banner", ST_REJECT, "\"hi\" (exit status 1: \"This account is closed.\")"},
         {"silent", ST_REJECT, "skyferry-pull did not start (exit status 0); check the command"},
         {"usage", ST_REJECT, "(exit status 2: \"skyferry-pull: pull.conf:3: unknown key 'rot'\")"},
         {"later", ST_REJECT, "speaks wire protocol 99"},

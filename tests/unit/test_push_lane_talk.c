@@ -377,7 +377,7 @@ static void a_login_banner_is_shown(void **state)
     assert_false(talk_heard(talk, shown));
     assert_int_equal(talk_input(talk, banner, 5, &why), ST_OK);
     assert_int_equal(talk_input(talk, banner + 5, sizeof banner - 6, &why), ST_REJECT);
-    assert_non_null(strstr(why.text, "\"Welcome to the cluster!.Maintenance on Monday..\""));
+    assert_non_null(strstr(why.text, "\"Welcome to the cluster! Maintenance on Monday.\""));
     assert_non_null(strstr(why.text, "authorized_keys"));
     assert_true(talk_heard(talk, shown));
 }
