@@ -134,21 +134,34 @@ static enum status seal_and_name(struct part *p, const struct receipt *r, struct
     return store_name(&p->store, p->intent_path, r, why);
 }
 
+/* The store, locked, and whether it holds the bundle. */
+struct search {
+    int lock; /* to be closed when it is >= 0, whatever the answer */
+    bool held;
+};
+
+/* Takes the store's lock and looks, after ending what crashes have left. */
+static enum status lock_and_find(struct part *p, const struct wire_commit *c, struct search *out,
+                                 struct receipt *r, struct fault *why)
+{
+    struct wanted wanted = {p->open.id, c->source_sha256};
+    *out = (struct search){.lock = -1};
+    enum status st = store_lock(&p->store, &out->lock, why);
+    if (st == ST_OK)
+        st = store_finish(&p->store, why);
+    if (st == ST_OK && store_find(&p->store, &p->open, &wanted, r, &out->held) != ST_OK)
+        st = fault(why, ST_REJECT, "'%s' has no place in the store", p->open.name);
+    return st;
+}
+
 /* Under the lock on the map, the part verified and fsynced. */
 static enum status name_bundle(struct part *p, const struct wire_commit *c, struct receipt *out,
                                struct fault *why)
 {
     struct slot slot;
-    bool held = false;
-    int lock;
-    enum status st = store_lock(&p->store, &lock, why);
-    if (st != ST_OK)
-        return st;
-    st = store_finish(&p->store, why);
-    if (st == ST_OK)
-        st = store_find(&p->store, &p->open, &(struct wanted){p->open.id, c->source_sha256}, out,
-                        &held);
-    if (st == ST_OK && held) {
+    struct search found;
+    enum status st = lock_and_find(p, c, &found, out, why);
+    if (st == ST_OK && found.held) {
         unlink(p->map_path);
         unlink(p->part_path);
         goto out;
@@ -160,7 +173,8 @@ static enum status name_bundle(struct part *p, const struct wire_commit *c, stru
         st = seal_and_name(p, out, why);
     }
 out:
-    close(lock);
+    if (found.lock >= 0)
+        close(found.lock);
     return st;
 }
 
@@ -169,22 +183,16 @@ out:
 static enum status commit_gone(struct part *p, const struct wire_commit *c, struct receipt *out,
                                struct fault *why)
 {
-    bool held = false;
-    int lock;
-    enum status st = store_lock(&p->store, &lock, why);
-    if (st != ST_OK)
-        return st;
-    st = store_finish(&p->store, why);
-    if (st == ST_OK)
-        st = store_find(&p->store, &p->open, &(struct wanted){p->open.id, c->source_sha256}, out,
-                        &held);
-    if (st == ST_OK && !held && access(p->intent_path, F_OK) == 0)
+    struct search found;
+    enum status st = lock_and_find(p, c, &found, out, why);
+    if (st == ST_OK && !found.held && access(p->intent_path, F_OK) == 0)
         st = fault(why, ST_RETRY, "'%s' is whole but cannot get its name in the store yet",
                    p->open.name);
-    else if (st == ST_OK && !held)
+    else if (st == ST_OK && !found.held)
         st = fault(why, ST_RETRY, "'%s' was given up by another lane: open it again",
                    p->open.name);
-    close(lock);
+    if (found.lock >= 0)
+        close(found.lock);
     return st;
 }
 

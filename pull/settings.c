@@ -125,9 +125,8 @@ static void settle_paths(struct pull_settings *s, struct config_report *r)
 {
     char joined[PULL_PATH];
     if (s->root[0] == '\0')
-        config_problem(r, "%s: [store] root is not set: the folder that exposures are received "
-                          "into; set it there, or give --push-dir DIR or PUSH_DIR",
-                       s->config[0] ? s->config : "no configuration file");
+        config_problem(r, "[store] root is not set: the folder that exposures are received into; "
+                          "set it, or give --push-dir DIR or PUSH_DIR");
     settle_root(s, r);
     if (s->state[0] != '/') {
         pull_path(s, s->state[0] ? s->state : "state", joined);
@@ -143,11 +142,8 @@ static void settle_paths(struct pull_settings *s, struct config_report *r)
     }
 }
 
-static void settle_night(struct pull_settings *s, const char *run_date, struct config_report *r)
+static void settle_run_date(struct pull_settings *s, const char *run_date, struct config_report *r)
 {
-    if (!night_rule_parse(s->night_rollover, s->longitude_deg, &s->rule))
-        config_problem(r, "[site] night_rollover = '%s' is neither noon nor a time HH:MM of the "
-                          "UTC day, such as 22:30", s->night_rollover);
     if (!run_date)
         return;
     if (night_valid(run_date))
@@ -157,10 +153,35 @@ static void settle_night(struct pull_settings *s, const char *run_date, struct c
                        run_date);
 }
 
+/* Problems that no single row can see get the file's name too. */
+static void name_file(struct config_report *found, const char *config, struct config_report *r)
+{
+    char *rest = buf_append(&found->text, "", 1) ? (char *)found->text.data : NULL;
+    for (char *line; (line = strsep(&rest, "\n"));)
+        if (line[0])
+            config_problem(r, "%s%s%s", config, config[0] ? ": " : "", line);
+    buf_free(&found->text);
+}
+
+/* What the values mean together, and whether they can work. */
+static void settle(struct pull_settings *s, struct config_report *r)
+{
+    static const char *const keys[] = {"science", "flat", "bias"};
+    struct command command;
+    settle_paths(s, r);
+    if (!night_rule_parse(s->night_rollover, s->longitude_deg, &s->rule))
+        config_problem(r, "[site] night_rollover = '%s' is neither noon nor a time HH:MM of the "
+                          "UTC day, such as 22:30", s->night_rollover);
+    for (int i = 0; i < 3; i++)
+        place_check(s->place[i], keys[i], r);
+    if (command_make(s->command, NULL, &command, r))
+        command_free(&command);
+}
+
 bool pull_settings_load(const struct pull_overrides *o, struct pull_settings *out,
                         struct config_report *r)
 {
-    static const char *const keys[] = {"science", "flat", "bias"};
+    struct config_report found = {0};
     int before = r->count;
     memset(out, 0, sizeof *out);
     char config[PULL_PATH];
@@ -175,13 +196,9 @@ bool pull_settings_load(const struct pull_overrides *o, struct pull_settings *ou
     snprintf(out->level_given, sizeof out->level_given, "%s", o->level ? o->level : "");
     if (o->level)
         config_set(pull_settings_rows, out, "log", "level", o->level, "command line", r);
-    settle_paths(out, r);
-    settle_night(out, o->run_date, r);
+    settle(out, &found);
+    name_file(&found, out->config, r);
+    settle_run_date(out, o->run_date, r);
     lookup_camera(out->profile, out->config, &out->camera, r);
-    for (int i = 0; i < 3; i++)
-        place_check(out->place[i], keys[i], r);
-    struct command command;
-    if (command_make(out->command, NULL, &command, r))
-        command_free(&command);
     return r->count == before;
 }

@@ -253,6 +253,10 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     to->qstep = from->qstep;
     to->lossless = from->lossless;
     to->quota_gib = from->quota_gib;
+    /* What waited may pass by the new settings, a larger quota for instance. */
+    struct fault why;
+    if (flow_flush(f) == ST_OK && journal_all_due(f->o.journal, &why) != ST_OK)
+        flow_trouble(f, &why);
     flow_poke(f);
 }
 

@@ -310,7 +310,7 @@ static int print_help(const struct command_row *c)
         buf_printf(&out, "\n");
         options_help(option_rows, false, &out);
         buf_printf(&out, "\nExit status: 0 done, 1 failed, 2 usage or configuration, 3 not "
-                         "everything delivered,\n4 the far end cannot be reached. "
+                         "everything\ndelivered, 4 the far end cannot be reached. "
                          "See skyferry-push(1).\n");
     }
     print(&out);
