@@ -14,6 +14,8 @@
 
 #define MAX_CATALOGUE ((size_t)64 << 20)
 #define PATH_SIZE 4096
+#define FAINT_SNR 10  /* counted as a star */
+#define BRIGHT_SNR 50 /* its width is the seeing's */
 
 extern char **environ;
 
@@ -64,7 +66,7 @@ static enum status prepare(struct run *r, const struct frame *f, double noise,
                          r->catalogue, r->params, 1.5 * noise, 1.5 * noise,
                          isfinite(f->saturation) ? f->saturation : 1e30) &&
               write_text(r->config, (const char *)config.data) &&
-              write_text(r->params, "SNR_WIN\nFWHM_IMAGE\nELLIPTICITY\nFLAGS\n");
+              write_text(r->params, "FLUX_AUTO\nFLUXERR_AUTO\nFWHM_IMAGE\nELLIPTICITY\nFLAGS\n");
     buf_free(&config);
     if (!ok)
         return fault_errno(why, ST_RETRY, "cannot write scratch files below %s", scratch);
@@ -90,48 +92,77 @@ static enum status execute(const char *program, const struct run *r, struct faul
     return ST_OK;
 }
 
+/* The widths of round, unflagged stars, faint and bright apart: noise widens the faint ones. */
+struct widths {
+    double *faint, *bright;
+    size_t faint_count, bright_count, room;
+};
+
 static int ascending(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
+static double median_of(double *v, size_t n)
+{
+    qsort(v, n, sizeof *v, ascending);
+    return v[n / 2];
+}
+
+static bool widths_grow(struct widths *w)
+{
+    if (w->faint_count < w->room && w->bright_count < w->room)
+        return true;
+    size_t room = w->room ? 2 * w->room : 256;
+    double *faint = realloc(w->faint, room * sizeof *faint);
+    w->faint = faint ? faint : w->faint;
+    double *bright = realloc(w->bright, room * sizeof *bright);
+    w->bright = bright ? bright : w->bright;
+    w->room = faint && bright ? room : w->room;
+    return faint && bright;
+}
+
+/* One catalogue line; false only when memory is out. */
+static bool take_line(const char *line, struct widths *w, struct stars *out)
+{
+    double flux, error, width, ellipticity;
+    int flags;
+    if (sscanf(line, "%lf %lf %lf %lf %d", &flux, &error, &width, &ellipticity, &flags) != 5)
+        return true;
+    double snr = error > 0 ? flux / error : 0;
+    if (snr < FAINT_SNR || flags != 0)
+        return true;
+    out->count++;
+    if (ellipticity > 0.3 || width <= 0.5) /* trailed, or a cosmic ray */
+        return true;
+    if (!widths_grow(w))
+        return false;
+    if (snr >= BRIGHT_SNR)
+        w->bright[w->bright_count++] = width;
+    else
+        w->faint[w->faint_count++] = width;
+    return true;
+}
+
 static enum status read_catalogue(const char *path, struct stars *out, struct fault *why)
 {
     struct buf text = {0};
-    double *fwhm = NULL;
-    size_t kept = 0, room = 0;
+    struct widths w = {0};
     enum status st = fs_read_file(path, MAX_CATALOGUE, &text, why);
     if (st != ST_OK || !buf_append(&text, "", 1))
         goto out;
-    for (char *save = NULL, *line = strtok_r((char *)text.data, "\n", &save); line;
-         line = strtok_r(NULL, "\n", &save)) {
-        double snr, width, ellipticity;
-        int flags;
-        if (sscanf(line, "%lf %lf %lf %d", &snr, &width, &ellipticity, &flags) != 4)
-            continue;
-        if (snr < 10 || flags != 0)
-            continue;
-        out->count++;
-        if (ellipticity > 0.3 || width <= 0.5) /* trailed, or a cosmic ray */
-            continue;
-        if (kept == room) {
-            room = room ? 2 * room : 256;
-            double *more = realloc(fwhm, room * sizeof *fwhm);
-            if (!more) {
-                st = fault(why, ST_RETRY, "out of memory");
-                goto out;
-            }
-            fwhm = more;
-        }
-        fwhm[kept++] = width;
-    }
-    if (kept >= 3) {
-        qsort(fwhm, kept, sizeof *fwhm, ascending);
-        out->fwhm = fwhm[kept / 2];
-    }
+    for (char *save = NULL, *line = strtok_r((char *)text.data, "\n", &save); line && st == ST_OK;
+         line = strtok_r(NULL, "\n", &save))
+        if (!take_line(line, &w, out))
+            st = fault(why, ST_RETRY, "out of memory");
+    if (w.bright_count >= 3)
+        out->fwhm = median_of(w.bright, w.bright_count);
+    else if (w.faint_count >= 3)
+        out->fwhm = median_of(w.faint, w.faint_count);
 out:
-    free(fwhm);
+    free(w.faint);
+    free(w.bright);
     buf_free(&text);
     return st;
 }

@@ -9,7 +9,8 @@
 
 struct stars {
     int count;   /* detections of at least 5 pixels above 1.5 sigma, S/N over 10, no flags */
-    double fwhm; /* their median FWHM in pixels, round ones only; NaN: fewer than 3 */
+    double fwhm; /* median FWHM in pixels of the round ones with S/N over 50, or of all round
+                    ones where fewer than 3 are so bright; NaN: fewer than 3 at all */
 };
 
 /* The program's path, or false when none is on PATH (Debian: source-extractor; elsewhere: sex). */

@@ -8,9 +8,9 @@ number=800001
 
 # ---- five agents of five observers, each with another trouble, side by side ----
 # What each of them may run stands beside its key, so one sshd serves all.
-garbage=$WORK/garbage prophet=$WORK/prophet
+garbage=$WORK/garbage.sh prophet=$WORK/prophet.sh
 printf '#!/bin/sh\necho "Welcome to the cluster! Maintenance on Monday."\nexec cat >/dev/null\n' >"$garbage"
-printf '#!/bin/sh\nexec python3 "%s.py"\n' "$prophet" >"$prophet"
+printf '#!/bin/sh\nexec /usr/bin/python3 "%s.py"\n' "$prophet" >"$prophet"
 cat >"$prophet.py" <<'PY'
 # A `receive` of a later release: takes HELLO, answers WELCOME with protocol 99.
 import json, struct, sys
@@ -58,11 +58,11 @@ authorize prophet "$prophet"
 for who in $observers; do
     start "$who" "$WORK/$who/push.log" "$BIN/skyferry-push" -c "$WORK/$who/push.conf" run
 done
+trouble_is() { of "$1" push status --json | jq -r .agent.trouble | grep -qE "$2"; }
 troubled() { # troubled WHO WHAT PATTERN
     eventually "$2: said" 15 grep -qE "$3" "$WORK/$1/push.log"
-    eventually "$2: status shows it too" 5 eval \
-        "of $1 push status --json | jq -r .agent.trouble | grep -qE '$3'"
-    same "$2: the exposure is kept, not parked" "$(of "$1" push_states | grep -cE ' (ready|sending)$')" 1
+    eventually "$2: status shows it too" 5 trouble_is "$1" "$3"
+    same "$2: the exposure is kept, not parked" "$(of "$1" push_states | grep -cE ' (seen|ready|sending)$')" 1
 }
 fingerprint=$(ssh-keygen -lf "$FAR/host_key.pub" | cut -d' ' -f2)
 troubled unknown "an unknown host key" "not known: $fingerprint.*ssh-keyscan -p $PORT 127.0.0.1 >> .*known_hosts"
@@ -71,7 +71,7 @@ troubled refused "a refused login" "login as '$(id -un)' was refused.*authorized
 troubled garbage "a wrong program at the far end" 'Welcome to the cluster.*authorized_keys'
 troubled prophet "a far end of another release" 'protocol 99.*same release'
 same "nothing was sent anywhere" "$(find "$STORE" -type f | wc -l)" 0
-exits "check tells an unknown host key and is exit 4" 4 of unknown push check
+exits "check tells an unknown host key: something here must be mended" 1 of unknown push check
 says "with the remedy" "$WORK/out" 'ssh-keyscan'
 exits "sweep too is exit 4" 4 of refused push sweep --timeout 3
 
@@ -122,7 +122,7 @@ while True:
 PY
 for _ in {1..20}; do
     THIN=$((20000 + RANDOM % 20000))
-    start relay "$WORK/relay.log" python3 "$WORK/relay.py" "$THIN" "$PORT" 4e6 "$WORK/count"
+    start relay "$WORK/relay.log" /usr/bin/python3 "$WORK/relay.py" "$THIN" "$PORT" 4e6 "$WORK/count"
     wait_for 3 eval '(exec 3<>/dev/tcp/127.0.0.1/$THIN)' && running relay && break
     stop relay
 done

@@ -141,11 +141,11 @@ for c in ccds:
         assert c['stars'] is None and c['fwhm'] is None, c
 PY
 for figure in background noise saturated; do
-    check "its $figure is right" python3 "$WORK/judge.py" "$WORK/sky.json" "$STORE" $figure
+    check "its $figure is right" debian_python "$WORK/judge.py" "$WORK/sky.json" "$STORE" $figure
 done
 if command -v source-extractor >/dev/null; then
-    check "its stars are counted" python3 "$WORK/judge.py" "$WORK/sky.json" "$STORE" stars
-    check "its FWHM is the seeing" python3 "$WORK/judge.py" "$WORK/sky.json" "$STORE" fwhm
+    check "its stars are counted" debian_python "$WORK/judge.py" "$WORK/sky.json" "$STORE" stars
+    check "its FWHM is the seeing" debian_python "$WORK/judge.py" "$WORK/sky.json" "$STORE" fwhm
 else
     echo "# no source-extractor: stars and FWHM skipped"
 fi
@@ -157,6 +157,6 @@ wait_for 10 eval 'pull status --json | jq -e ".daemon > 0"'
 printf '%s\n' "$(name_of Sky)" >"$WORK/list"
 exits "without source-extractor it is measured all the same" 0 pull reprocess "$WORK/list"
 detail Sky >"$WORK/sky.json"
-check "the noise is right" python3 "$WORK/judge.py" "$WORK/sky.json" "$STORE" noise
-check "stars and FWHM are left out" python3 "$WORK/judge.py" "$WORK/sky.json" "$STORE" none
+check "the noise is right" debian_python "$WORK/judge.py" "$WORK/sky.json" "$STORE" noise
+check "stars and FWHM are left out" debian_python "$WORK/judge.py" "$WORK/sky.json" "$STORE" none
 finish
