@@ -29,6 +29,13 @@ int64_t clock_thread_cpu(void)
     return now(CLOCK_THREAD_CPUTIME_ID);
 }
 
+int64_t clock_lap(int64_t *mark)
+{
+    int64_t before = *mark;
+    *mark = clock_thread_cpu();
+    return *mark - before;
+}
+
 /* Division that rounds down also before 1970. */
 static int64_t floor_div(int64_t a, int64_t b)
 {

@@ -13,6 +13,8 @@
 int64_t clock_wall(void);       /* CLOCK_REALTIME, ns since 1970 UTC */
 int64_t clock_mono(void);       /* CLOCK_MONOTONIC, ns */
 int64_t clock_thread_cpu(void); /* CPU time of the calling thread, ns */
+/* CPU time of the calling thread since *mark, which moves to now: the laps of one job. */
+int64_t clock_lap(int64_t *mark);
 
 /* ISO 8601 UTC with milliseconds and "Z"; out takes at least 32 bytes. */
 void clock_iso(int64_t wall_ns, char *out, size_t size);

@@ -38,6 +38,7 @@ struct fanout {
     bool cut;            /* the pool is stopping: nothing more is begun */
     struct fault worst;  /* of what concerns the whole exposure */
     int64_t began, cpu;  /* ns */
+    int64_t part[UNPACK_PARTS]; /* of cpu */
 };
 
 /* The bundle's index. */
@@ -56,7 +57,7 @@ struct ccd_job {
     const struct member *member;
     struct place_file file;
     bool ran, named;
-    int64_t size, cpu;
+    int64_t size, cpu, part[UNPACK_PARTS];
     char datasum[24], checksum[24];
     struct fault why;
 };
@@ -89,10 +90,13 @@ static void say_placed(const struct fanout *w)
         parked += w->ccds[i].state == CCD_PARKED;
         placed += w->ccds[i].state == CCD_PLACED;
     }
+    int64_t writing = w->cpu - w->part[PART_READ] - w->part[PART_DECODE] - w->part[PART_FILE];
     log_info(AT(.stage = "placed", .exposure = w->f->x.name),
-             "%zu of %zu ccds placed%s in %.1f s, cpu %.1f s", placed, w->count,
+             "%zu of %zu ccds placed%s in %.1f s, CPU %.1f s (read %.1f, codec %.1f, files %.1f, "
+             "writing %.1f)", placed, w->count,
              parked ? " (the others are parked)" : "", (clock_mono() - w->began) / 1e9,
-             w->cpu / 1e9);
+             w->cpu / 1e9, w->part[PART_READ] / 1e9, w->part[PART_DECODE] / 1e9,
+             w->part[PART_FILE] / 1e9, writing / 1e9);
 }
 
 /* What is placed is kept also when the agent stops before the rest is. */
@@ -149,6 +153,7 @@ static void run_draft(struct pool_job *job)
     struct buf file = {0};
     int64_t cpu = clock_thread_cpu();
     enum status st = unpack_image(&j->w->source, j->member, &file, &done, &j->why);
+    memcpy(j->part, done.cpu_ns, sizeof j->part);
     if (st == ST_OK) {
         take_sums(&file, j);
         j->size = (int64_t)file.len;
@@ -215,6 +220,8 @@ static void ccd_done(struct pool_job *job)
     else
         settle_ccd(j);
     w->cpu += j->cpu;
+    for (int i = 0; i < UNPACK_PARTS; i++)
+        w->part[i] += j->part[i];
     if (j->named && j->why.grade == ST_OK)
         crash_point("pull:placing");
     place_drop(&j->file);

@@ -71,9 +71,11 @@ static enum status read_header(int fd, const struct member *one, struct fits_hea
 
 /* ---- one image ---- */
 
+/* cpu: NULL, or where the time spent on reading and decoding is added. */
 static enum status decode(int fd, const struct manifest *m, const struct member *one,
-                          struct fits_image *img, struct fault *why)
+                          struct fits_image *img, int64_t *cpu, struct fault *why)
 {
+    int64_t mark = clock_thread_cpu();
     struct buf packed = {0};
     enum status s = ST_OK;
     const struct codec *codec = codec_find(one->codec);
@@ -86,8 +88,12 @@ static enum status decode(int fd, const struct manifest *m, const struct member 
     }
     if (s == ST_OK)
         s = bundle_read(fd, one, &packed, why);
+    if (cpu)
+        cpu[PART_READ] += clock_lap(&mark);
     if (s == ST_OK)
         s = codec->decode(packed.data, packed.len, img, why);
+    if (cpu)
+        cpu[PART_DECODE] += clock_lap(&mark);
     buf_free(&packed);
     return s;
 }
@@ -146,7 +152,7 @@ enum status unpack_image(const struct unpack_source *src, const struct member *o
     struct fits_image img = {0};
     struct fits_header extra = {0};
     begin(one, out);
-    enum status s = decode(src->fd, src->m, one, &img, &out->why);
+    enum status s = decode(src->fd, src->m, one, &img, out->cpu_ns, &out->why);
     if (s != ST_OK)
         goto out;
     drop_provenance(&img.header);
@@ -155,7 +161,9 @@ enum status unpack_image(const struct unpack_source *src, const struct member *o
         goto out;
     }
     /* An image in the primary HDU inherits nothing: its own cards are the primary's. */
+    int64_t mark = clock_thread_cpu();
     s = fits_image_file(one->hdu == 0 ? NULL : src->primary, &img, &extra, file, &out->why);
+    out->cpu_ns[PART_FILE] += clock_lap(&mark);
 out:
     out->why.grade = s;
     if (s != ST_OK)
@@ -182,7 +190,7 @@ enum status unpack_primary(int fd, const struct manifest *m, struct fits_header 
     if (one) {
         s = read_header(fd, one, out, why);
     } else if (image) {
-        s = decode(fd, m, image, &img, why);
+        s = decode(fd, m, image, &img, NULL, why);
         if (s == ST_OK && !fits_header_copy(out, &img.header))
             s = fault(why, ST_RETRY, "out of memory for a header");
         fits_image_free(&img);

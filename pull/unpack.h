@@ -10,6 +10,14 @@
 
 #define UNPACK_HDU_MAX (2LL << 30) /* bytes of one HDU that travelled whole; more is refused */
 
+/* What a worker spends its time on, for the log and the bench. */
+enum unpack_part {
+    PART_READ,   /* reading the members, their SHA-256 */
+    PART_DECODE, /* the codec */
+    PART_FILE,   /* header, DATASUM and CHECKSUM of the FITS file */
+    UNPACK_PARTS
+};
+
 /* What became of one HDU that a file was made of. */
 struct unpack_ccd {
     int ccd;                  /* 0: no image, but another HDU delivered whole */
@@ -19,6 +27,7 @@ struct unpack_ccd {
     int64_t bytes;            /* of the FITS file; 0 when it failed */
     char path[4096];          /* where it was written; "" from unpack_image and unpack_other */
     double seconds;           /* reading, decoding and (unpack_bundle) writing */
+    int64_t cpu_ns[UNPACK_PARTS]; /* by unpack_image */
     struct fault why;         /* grade ST_OK, or what went wrong */
 };
 

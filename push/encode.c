@@ -199,6 +199,10 @@ static void done_job(struct pool_job *job)
     bool sourced = false;
     e->jobs--;
     e->result.cpu_ns += j->cpu_ns;
+    if (j->kind == JOB_DIGEST)
+        e->result.part_ns[PART_DIGEST] += j->cpu_ns;
+    for (int i = 0; i < ENCODE_PARTS && j->kind == JOB_HDU; i++)
+        e->result.part_ns[i] += j->hdu.cpu_ns[i];
     if (!j->ran && !e->failed) {
         struct fault why;
         fault(&why, ST_RETRY, "the agent stopped while encoding");

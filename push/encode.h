@@ -7,6 +7,7 @@
 
 #include "common/codec.h"
 #include "common/pool.h"
+#include "push/encode_hdu.h"
 #include "push/exposure.h"
 
 struct encode;
@@ -20,6 +21,7 @@ struct encode_result {
     int64_t bundle_size;
     char bundle_sha256[DIGEST_HEX], source_sha256[DIGEST_HEX];
     int64_t cpu_ns;         /* of all threads */
+    int64_t part_ns[ENCODE_PARTS]; /* of it, where it went */
     char fallbacks[200];    /* "rice for 3 HDUs (first: HDU 2, EXTNAME DQ)", or "" */
 };
 

@@ -65,7 +65,9 @@ static enum status encode_image(struct encode_hdu *h, struct buf *hdu)
     struct codec_options options = {h->method, h->qstep, h->reversible};
     struct fits_image img = {0};
     bool tiled = h->hdu.kind == FITS_TILED;
+    h->cpu_ns[PART_READ] += clock_lap(&h->mark);
     enum status st = fits_image_load(hdu->data, hdu->len, &img, &h->why);
+    h->cpu_ns[PART_TILES] += clock_lap(&h->mark);
     if (st != ST_OK)
         goto out;
     const struct codec *codec =
@@ -76,6 +78,7 @@ static enum status encode_image(struct encode_hdu *h, struct buf *hdu)
     } else {
         buf_free(hdu); /* the encoder needs the room */
         st = add_pixels(h, codec, &options, &img);
+        h->cpu_ns[PART_ENCODE] += clock_lap(&h->mark);
     }
 out:
     fits_image_free(&img);
@@ -124,22 +127,23 @@ static enum status read_and_encode(struct encode_hdu *h)
         add_as_it_stands(h, MEMBER_HDU, &hdu);
     else if (st == ST_OK)
         st = encode_bytes(h, &hdu);
+    h->cpu_ns[PART_READ] += clock_lap(&h->mark);
     for (int i = 0; i < h->count && st == ST_OK; i++) {
         h->member[i].size = (int64_t)h->bytes[i].len;
         digest_bytes(h->bytes[i].data, h->bytes[i].len, h->member[i].sha256);
     }
+    h->cpu_ns[PART_DIGEST] += clock_lap(&h->mark);
     buf_free(&hdu);
     return st;
 }
 
 void encode_hdu_run(struct encode_hdu *h)
 {
-    int64_t start = clock_thread_cpu();
+    h->mark = clock_thread_cpu();
     h->grade = read_and_encode(h);
     if (h->grade != ST_OK && h->hdu.index >= 0)
         fault_within(&h->why, "HDU %d (EXTNAME %s): ", h->hdu.index,
                      h->hdu.extname[0] ? h->hdu.extname : "missing");
-    h->cpu_ns = clock_thread_cpu() - start;
 }
 
 void encode_hdu_free(struct encode_hdu *h)

@@ -10,6 +10,15 @@
 
 #define ENCODE_MEMBERS 2 /* header and pixels, or header and HDU */
 
+/* What a worker spends its time on, for the log and the bench. */
+enum encode_part {
+    PART_READ,   /* reading the file, CHECKSUM and DATASUM */
+    PART_TILES,  /* tile decompression, or copying plain pixels */
+    PART_ENCODE, /* the codec */
+    PART_DIGEST, /* SHA-256 of members and source file */
+    ENCODE_PARTS
+};
+
 struct encode_hdu {
     /* given */
     int fd;
@@ -25,7 +34,7 @@ struct encode_hdu {
     struct buf bytes[ENCODE_MEMBERS];
     int count;
     bool fell_back; /* the method could not carry these pixels: member[].codec could */
-    int64_t cpu_ns;
+    int64_t cpu_ns[ENCODE_PARTS], mark; /* where the time went; mark: of the present lap */
 };
 
 /* Fills what is made. WAIT: the file is shorter than it was; RETRY: read error, out of

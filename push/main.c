@@ -1,4 +1,5 @@
 /* skyferry-push: the observatory's agent. Options, configuration, log; then one command. */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -429,6 +430,9 @@ out:
 
 int main(int argc, char **argv)
 {
+    /* A ccd's buffers are tens of MB and live for a moment: they go back to the system at once
+     * instead of staying with each thread's heap. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     struct invocation in = {.sweep = {.exp_min = -1}};
     const char *implied = implied_command(argc, argv);
     int count = argc + (implied ? 1 : 0);

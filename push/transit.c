@@ -190,13 +190,20 @@ static void on_sourced(void *ctx, const char *sha256)
         stored(t);
 }
 
+static double seconds(int64_t ns)
+{
+    return (double)ns / NS_PER_S;
+}
+
 static void log_encoded(const struct transit *t, const struct encode_result *r)
 {
     struct log_at at = {.stage = "encode", .exposure = t->e.name};
     log_info(&at, "%d ccds, %.1f MB in a file of %.1f MB, to %.1f MB (%.1f:1) with %s in %.1f s, "
-             "CPU %.1f s", r->ccds, (double)r->raw_bytes / 1e6, (double)t->e.file.size / 1e6,
+             "CPU %.1f s (read %.1f, tiles %.1f, codec %.1f, digests %.1f)", r->ccds, (double)r->raw_bytes / 1e6, (double)t->e.file.size / 1e6,
              (double)r->bundle_size / 1e6, (double)r->raw_bytes / (double)r->bundle_size, t->method,
-             seconds_since(t->start_mono), (double)r->cpu_ns / NS_PER_S);
+             seconds_since(t->start_mono), seconds(r->cpu_ns), seconds(r->part_ns[PART_READ]),
+             seconds(r->part_ns[PART_TILES]), seconds(r->part_ns[PART_ENCODE]),
+             seconds(r->part_ns[PART_DIGEST]));
     if (r->fallbacks[0])
         log_info(&at, "%s cannot carry everything without harm; sent losslessly: %s", t->method,
                  r->fallbacks);

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 number=800001
 
-# ---- five agents of five observers, each with another trouble, side by side ----
+# ---- six agents of six observers, each with another trouble, side by side ----
 # What each of them may run stands beside its key, so one sshd serves all.
 garbage=$WORK/garbage.sh prophet=$WORK/prophet.sh
 printf '#!/bin/sh\necho "Welcome to the cluster! Maintenance on Monday."\nexec cat >/dev/null\n' >"$garbage"
@@ -31,7 +31,7 @@ of() {
     shift
     NEAR=$WORK/$who WATCH=$WORK/$who/data SPOOL=$WORK/$who/spool "$@"
 }
-observers="unknown changed refused garbage prophet"
+observers="unknown changed refused garbage prophet bare"
 mine=$NEAR
 authorize() { # authorize WHO COMMAND
     printf 'restrict,command="%s" %s\n' "$2" "$(cat "$WORK/$1/user_key.pub")" >>"$FAR/observers"
@@ -55,6 +55,8 @@ authorize unknown "$receive"
 authorize changed "$receive"
 authorize garbage "$garbage"
 authorize prophet "$prophet"
+# A key without a forced command gets a shell, in whose PATH there is no skyferry-pull.
+printf 'restrict %s\n' "$(cat "$WORK/bare/user_key.pub")" >>"$FAR/observers"
 for who in $observers; do
     start "$who" "$WORK/$who/push.log" "$BIN/skyferry-push" -c "$WORK/$who/push.conf" run
 done
@@ -70,6 +72,11 @@ troubled changed "a changed host key" "HAS CHANGED: it is now $fingerprint.*ssh-
 troubled refused "a refused login" "login as '$(id -un)' was refused.*authorized_keys"
 troubled garbage "a wrong program at the far end" 'Welcome to the cluster.*authorized_keys'
 troubled prophet "a far end of another release" 'protocol 99.*same release'
+if command -v skyferry-pull >/dev/null; then
+    echo "# skyferry-pull is installed here: a key without forced command is skipped"
+else
+    troubled bare "a key without a forced command" 'did not start.*command=.*authorized_keys'
+fi
 same "nothing was sent anywhere" "$(find "$STORE" -type f | wc -l)" 0
 exits "check tells an unknown host key: something here must be mended" 1 of unknown push check
 says "with the remedy" "$WORK/out" 'ssh-keyscan'
@@ -193,6 +200,7 @@ flipped() { printf 'XXXXXXXX' | dd of="$2" bs=1 seek=70000 conv=notrunc status=n
 damage "a map with a damaged record" middle
 damage "a map without its head" head_and_tail
 damage "a part with a flipped byte" flipped
+says "whose digest was found wrong" "$NEAR/push.log" 'SHA-256 differs'
 same "nothing is left in incoming" "$(find "$STORE/incoming" -name '*.part' -o -name '*.map' | wc -l)" 0
 stop push
 stop relay
@@ -220,7 +228,7 @@ total=$(find "$STORE/bundles" -name '*.tar' | wc -l)
 start_pull
 eventually "the daemon, started later, takes up all of them" 60 pull_has "$total" done
 
-# ---- and the five observers? ----
+# ---- and the six observers? ----
 left=$((mended + 75 - SECONDS))
 for who in $observers; do
     eventually "$who: mended, it drained without a restart" $((left > 5 ? left : 5)) of "$who" push_has 1 done
