@@ -13,7 +13,7 @@
 #include "common/crashpoint.h"
 #include "common/fsutil.h"
 #include "common/log.h"
-#include "pull/fanout.h"
+#include "pull/placing.h"
 #include "pull/intake.h"
 
 #define NAMES 100 /* versions of one name */
@@ -153,7 +153,7 @@ static enum status adopt(struct adopt_job *j, const char *rel, struct fault *why
     if (!is_filed(rel, j->r.night)) {
         char by_time[NIGHT_SIZE];
         night_of(&j->a->s.rule, j->m.source_mtime_ns, by_time);
-        fanout_night(&j->a->s, &j->m.facts, by_time, j->r.night);
+        placing_night(&j->a->s, &j->m.facts, by_time, j->r.night);
         st = file_it(j, now, why);
     }
     crash_point("pull:adopt-filed");

@@ -35,7 +35,7 @@ static enum status read_manifest(const char *path, struct manifest *m, struct fa
 static void take_manifest(const struct rebuilding *r, const struct manifest *m, struct exposure *x)
 {
     x->facts = m->facts;
-    fanout_night(r->s, &x->facts, x->night, x->night);
+    placing_night(r->s, &x->facts, x->night, x->night);
     x->stamp[STAMP_CLOSED] = m->source_mtime_ns;
     for (size_t i = 0; i < m->count; i++)
         x->raw_size += m->members[i].role == MEMBER_HEADER ? 0 : m->members[i].raw_size;
@@ -46,7 +46,7 @@ static enum status add_ccd(struct rebuilding *r, struct exposure *x, const struc
                            struct fault *why)
 {
     struct ccd c;
-    fanout_ccd(&c, x, m);
+    placing_ccd(&c, x, m);
     const struct tree_file *file = tree_find(&r->tree, x->source_sha256, m->hdu);
     if (file) {
         c.state = CCD_PLACED;

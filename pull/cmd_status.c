@@ -1,13 +1,12 @@
 /* `status`: opens the catalogue, draws, once or again and again. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "common/fsutil.h"
 #include "common/clock.h"
-#include "common/loop.h"
+#include "common/fsutil.h"
+#include "common/redraw.h"
 #include "pull/commands.h"
 #include "pull/status.h"
 
@@ -53,70 +52,22 @@ static int once(struct invocation *in, struct status_picture *p)
     return p->unknown > 0 ? EXIT_FAILED : p->faulty > 0 ? EXIT_INCOMPLETE : EXIT_DONE;
 }
 
-/* ---- again and again ---- */
-
 struct watching {
     struct invocation *in;
     struct status_picture *p;
-    struct loop *loop;
-    int code;
 };
 
-/* Drawn in memory and written at once, so that the screen does not flicker. */
-static void again(void *ctx)
+static enum status again(void *ctx, FILE *to, struct fault *why)
 {
     struct watching *w = ctx;
-    struct fault why;
-    char *text = NULL;
-    size_t len = 0;
-    FILE *memory = open_memstream(&text, &len);
-    if (!memory)
-        return;
-    enum status st = draw(w->in, w->p, memory, &why);
-    fclose(memory);
-    if (isatty(STDOUT_FILENO) && !option_value(w->in, OPT_JSON))
-        fputs("\033[H\033[J", stdout);
-    if (st == ST_OK)
-        fwrite(text, 1, len, stdout);
-    else
-        fprintf(stderr, "skyferry-pull: %s\n", why.text);
-    if (!flushed()) {
-        w->code = EXIT_FAILED;
-        loop_stop(w->loop);
-    }
-    free(text);
-}
-
-static void on_signal(void *ctx, int signo)
-{
-    struct watching *w = ctx;
-    (void)signo;
-    loop_stop(w->loop);
+    return draw(w->in, w->p, to, why);
 }
 
 static int watch(struct invocation *in, struct status_picture *p)
 {
-    struct watching w = {in, p, NULL, EXIT_DONE};
-    struct fault why;
-    struct loop_timer *t = NULL;
-    enum status st = loop_open(&w.loop, &why);
-    if (st == ST_OK && !(t = loop_timer_new(w.loop, again, &w)))
-        st = fault(&why, ST_FATAL, "out of memory");
-    if (st == ST_OK)
-        st = loop_signal(w.loop, SIGINT, on_signal, &w, &why);
-    if (st == ST_OK)
-        st = loop_signal(w.loop, SIGTERM, on_signal, &w, &why);
-    if (st == ST_OK) {
-        loop_timer_set(t, 0, PERIOD_MS);
-        st = loop_run(w.loop, &why);
-    }
-    if (st != ST_OK) {
-        fprintf(stderr, "skyferry-pull: %s\n", why.text);
-        w.code = EXIT_FAILED;
-    }
-    loop_timer_free(&t);
-    loop_close(&w.loop);
-    return w.code;
+    struct watching w = {in, p};
+    struct redraw r = {"skyferry-pull", PERIOD_MS, option_value(in, OPT_JSON) != NULL, again, &w};
+    return redraw_run(&r);
 }
 
 int command_status(struct invocation *in)

@@ -12,8 +12,7 @@
 #include "common/fsutil.h"
 #include "common/log.h"
 #include "pull/flow.h"
-#include "pull/place.h"
-#include "pull/place_file.h"
+#include "pull/placing.h"
 #include "pull/unpack.h"
 
 /* Named only after so many drafts: it bounds the descriptors, and the disk works meanwhile. */
@@ -27,6 +26,7 @@ struct fanout {
     struct agent *a;
     struct flight *f;
     char bundle[PULL_PATH];
+    char claim[1024];    /* its ccds' names, but for the ccd: see await_turn */
     int fd;
     struct manifest m;
     struct fits_header primary;
@@ -230,44 +230,6 @@ static void ccd_done(struct pool_job *job)
         finish(w);
 }
 
-void fanout_night(const struct pull_settings *s, const struct facts *facts, const char *fallback,
-                  char out[NIGHT_SIZE])
-{
-    if (s->run_date[0])
-        snprintf(out, NIGHT_SIZE, "%s", s->run_date);
-    else if (facts->date_ns != INT64_MIN)
-        night_of(&s->rule, facts->date_ns, out);
-    else if (fallback != out)
-        snprintf(out, NIGHT_SIZE, "%s", fallback);
-}
-
-enum status fanout_path(const struct pull_settings *s, const struct exposure *x,
-                        const struct ccd *one, char *out, size_t size, struct fault *why)
-{
-    enum obstype type = camera_obstype(&s->camera, x->facts.obstype);
-    struct place_values v = {.night = x->night, .name = x->name, .source_name = x->source_name,
-                             .extname = one->extname, .facts = &x->facts, .camera = &s->camera,
-                             .ccd = one->ccd};
-    return place_path(s->place[type], &v, out, size, why);
-}
-
-static enum status prepare_file(const struct fanout *w, const struct ccd *c,
-                                struct place_file *file, struct fault *why)
-{
-    const struct pull_settings *s = &w->a->s;
-    const struct exposure *x = &w->f->x;
-    file->draft.fd = -1;
-    file->root = s->root;
-    file->conflict = x->force ? PLACE_REPLACE : place_conflict_of(s->on_conflict);
-    enum status st = fanout_path(s, x, c, file->rel, sizeof file->rel, why);
-    if (st != ST_OK || camera_obstype(&s->camera, x->facts.obstype) != OBS_SCIENCE)
-        return st;
-    file->mirror = place_mirror_of(s->workspace);
-    snprintf(file->mirror_rel, sizeof file->mirror_rel, "workspace/%s/%d/%s", x->night, c->ccd,
-             fs_basename(file->rel));
-    return ST_OK;
-}
-
 static const struct member *member_of(const struct manifest *m, int hdu)
 {
     for (size_t i = 0; i < m->count; i++)
@@ -288,7 +250,7 @@ static enum status submit_ccd(struct fanout *w, size_t index, struct fault *why)
     j->index = index;
     j->member = member_of(&w->m, w->ccds[index].hdu);
     w->pending++;
-    if (prepare_file(w, &w->ccds[index], &j->file, &j->why) != ST_OK) {
+    if (placing_file(&w->a->s, &w->f->x, &w->ccds[index], &j->file, &j->why) != ST_OK) {
         j->ran = j->named = true;
         ccd_done(&j->job);
         return ST_OK;
@@ -326,16 +288,6 @@ static void run_index(struct pool_job *job)
     j->ran = true;
 }
 
-/* A hand-made bundle may not say the ccd; the HDU's number is then as good a name as any. */
-void fanout_ccd(struct ccd *c, const struct exposure *x, const struct member *m)
-{
-    *c = (struct ccd){.exposure = x->id, .ccd = m->ccd > 0 ? m->ccd : m->hdu, .hdu = m->hdu,
-                      .qstep = m->qstep};
-    snprintf(c->extname, sizeof c->extname, "%s", m->extname);
-    snprintf(c->member, sizeof c->member, "%s", m->name);
-    snprintf(c->codec, sizeof c->codec, "%s", m->codec);
-}
-
 static bool has_ccd(const struct ccd *ccds, size_t count, int hdu)
 {
     for (size_t i = 0; i < count; i++)
@@ -362,7 +314,7 @@ static enum status join_ccds(struct fanout *w, struct fault *why)
     for (size_t i = 0; i < w->m.count; i++) {
         const struct member *m = &w->m.members[i];
         if (m->role == MEMBER_IMAGE && !has_ccd(all, known, m->hdu))
-            fanout_ccd(&all[w->count++], &w->f->x, m);
+            placing_ccd(&all[w->count++], &w->f->x, m);
     }
     return ST_OK;
 }
@@ -372,7 +324,7 @@ static void take_facts(struct fanout *w)
     struct exposure *x = &w->f->x;
     x->facts = w->m.facts;
     char night[NIGHT_SIZE];
-    fanout_night(&w->a->s, &x->facts, x->night, night);
+    placing_night(&w->a->s, &x->facts, x->night, night);
     memcpy(x->night, night, sizeof night);
     if (x->facts.date_ns == INT64_MIN && !w->a->s.run_date[0])
         log_warn(AT(.stage = "place", .exposure = x->name),
@@ -403,6 +355,23 @@ static enum status refuse_twin(struct fanout *w, struct fault *why)
     return st;
 }
 
+/* Two exposures that claim the same names (the same EXPNUM, or none) must not share them out
+ * between them: the second waits until the first has all of its own. */
+static enum status await_turn(struct fanout *w, struct fault *why)
+{
+    struct ccd any = {.ccd = 0};
+    enum status st = placing_path(&w->a->s, &w->f->x, &any, w->claim, sizeof w->claim, why);
+    for (const struct flight *f = w->a->flights; st == ST_OK && f; f = f->next) {
+        const struct fanout *other = f->work;
+        if (f == w->f || f->x.state != EX_STORED || !other || strcmp(other->claim, w->claim) != 0)
+            continue;
+        w->claim[0] = '\0';
+        st = fault(why, ST_WAIT, "%s, which is just being placed, claims the same file names",
+                   f->x.name);
+    }
+    return st;
+}
+
 static enum status write_index(struct fanout *w, struct fault *why)
 {
     enum status st = catalogue_begin(w->a->cat, why);
@@ -417,21 +386,6 @@ static enum status write_index(struct fanout *w, struct fault *why)
         return catalogue_commit(w->a->cat, why);
     catalogue_rollback(w->a->cat);
     return st;
-}
-
-/* Drafts that a killed run left in the folders of this exposure. */
-static void sweep_folders(const struct fanout *w)
-{
-    char rel[1024], path[PULL_PATH];
-    struct fault why;
-    for (size_t i = 0; i < w->count; i++) {
-        if (fanout_path(&w->a->s, &w->f->x, &w->ccds[i], rel, sizeof rel, &why) != ST_OK)
-            continue;
-        rel[fs_basename(rel) - rel] = '\0';
-        pull_path(&w->a->s, rel, path);
-        if (access(path, F_OK) == 0)
-            fs_sweep_drafts(path);
-    }
 }
 
 static void begin_ccds(struct fanout *w)
@@ -458,6 +412,8 @@ static void index_done(struct pool_job *job)
         take_facts(w);
         why.grade = refuse_twin(w, &why);
         if (why.grade == ST_OK)
+            why.grade = await_turn(w, &why);
+        if (why.grade == ST_OK)
             why.grade = join_ccds(w, &why);
         if (why.grade == ST_OK)
             why.grade = write_index(w, &why);
@@ -471,7 +427,7 @@ static void index_done(struct pool_job *job)
     }
     crash_point("pull:indexed");
     if (again)
-        sweep_folders(w);
+        placing_sweep(&w->a->s, &w->f->x, w->ccds, w->count);
     begin_ccds(w);
 }
 

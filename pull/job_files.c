@@ -89,6 +89,7 @@ enum status job_write(const struct pull_settings *s, const struct exposure *x, c
     enum status st = fs_mkdirs(path, why);
     if (st != ST_OK)
         return st;
+    fs_sweep_drafts(path);
     job_path(s, j, "result.json", result);
     json_t *root = json_object(), *list = json_array();
     json_object_set_new(root, "format", json_integer(1));
@@ -111,6 +112,8 @@ enum status job_clean(const struct pull_settings *s, const struct job *j, struct
 {
     static const char *const files[] = {"result.json", "end.json"};
     char path[PULL_PATH];
+    pull_path(s, j->folder, path);
+    fs_sweep_drafts(path);
     for (int i = 0; i < 2; i++) {
         job_path(s, j, files[i], path);
         if (unlink(path) != 0 && errno != ENOENT)

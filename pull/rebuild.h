@@ -5,8 +5,8 @@
 #define SKYFERRY_PULL_REBUILD_H
 
 #include "pull/catalogue.h"
-#include "pull/fanout.h"
 #include "pull/intake.h"
+#include "pull/placing.h"
 #include "pull/settings.h"
 
 struct tree_bundle {

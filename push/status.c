@@ -1,7 +1,6 @@
 #include "push/status.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,7 +8,7 @@
 
 #include "common/clock.h"
 #include "common/fsutil.h"
-#include "common/loop.h"
+#include "common/redraw.h"
 #include "push/spool.h"
 
 #define ROWS 20     /* of the table, where the screen does not say */
@@ -127,8 +126,6 @@ struct watching {
     const struct config *config;
     const struct status_options *options;
     bool *matched;
-    struct loop *loop;
-    int code;
 };
 
 static int rows_that_fit(void)
@@ -140,69 +137,17 @@ static int rows_that_fit(void)
     return rows < ROWS_LEAST ? ROWS_LEAST : rows > ROWS ? ROWS : rows;
 }
 
-/* Drawn in memory and written at once, so that the screen does not flicker. A journal that
- * cannot be read now may be readable in a second. */
-static void again(void *ctx)
+static enum status again(void *ctx, FILE *to, struct fault *why)
 {
     struct watching *w = ctx;
-    struct fault why;
-    char *text = NULL;
-    size_t len = 0;
-    bool terminal = isatty(STDOUT_FILENO) && !w->options->json;
-    FILE *memory = open_memstream(&text, &len);
-    if (!memory)
-        return;
-    enum status st = draw(w->config, w->options, rows_that_fit(), w->matched, memory, &why);
-    if (fclose(memory) == 0) {
-        if (terminal)
-            fputs("\033[H\033[J", stdout);
-        if (st == ST_OK || !w->options->json)
-            fwrite(text, 1, len, stdout);
-        if (!terminal && !w->options->json)
-            putchar('\n');
-        if (st != ST_OK)
-            fprintf(terminal ? stdout : stderr, "skyferry-push: %s\n", why.text);
-        if (!flushed()) {
-            w->code = EXIT_FAILED;
-            loop_stop(w->loop);
-        }
-    }
-    free(text);
-}
-
-static void on_signal(void *ctx, int signo)
-{
-    struct watching *w = ctx;
-    (void)signo;
-    loop_stop(w->loop);
+    return draw(w->config, w->options, rows_that_fit(), w->matched, to, why);
 }
 
 static int watch(const struct config *c, const struct status_options *o, bool *matched)
 {
-    struct watching w = {.config = c, .options = o, .matched = matched, .code = EXIT_DONE};
-    struct loop_timer *timer = NULL;
-    struct fault why;
-    sigset_t mask;
-    pthread_sigmask(SIG_SETMASK, NULL, &mask);
-    enum status st = loop_open(&w.loop, &why);
-    if (st == ST_OK && !(timer = loop_timer_new(w.loop, again, &w)))
-        st = fault(&why, ST_FATAL, "out of memory");
-    if (st == ST_OK)
-        st = loop_signal(w.loop, SIGINT, on_signal, &w, &why);
-    if (st == ST_OK)
-        st = loop_signal(w.loop, SIGTERM, on_signal, &w, &why);
-    if (st == ST_OK) {
-        loop_timer_set(timer, 0, PERIOD_MS);
-        st = loop_run(w.loop, &why);
-    }
-    if (st != ST_OK) {
-        fprintf(stderr, "skyferry-push: %s\n", why.text);
-        w.code = EXIT_FAILED;
-    }
-    loop_timer_free(&timer);
-    loop_close(&w.loop);
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
-    return w.code;
+    struct watching w = {c, o, matched};
+    struct redraw r = {"skyferry-push", PERIOD_MS, o->json, again, &w};
+    return redraw_run(&r);
 }
 
 int status_command(const struct config *c, const struct status_options *o)

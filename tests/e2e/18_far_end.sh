@@ -66,7 +66,7 @@ troubled() { # troubled WHO WHAT PATTERN
     eventually "$2: status shows it too" 5 trouble_is "$1" "$3"
     same "$2: the exposure is kept, not parked" "$(of "$1" push_states | grep -cE ' (seen|ready|sending)$')" 1
 }
-fingerprint=$(ssh-keygen -lf "$FAR/host_key.pub" | cut -d' ' -f2)
+fingerprint=$(ssh-keygen -lf "$FAR/host_key.pub" | cut -d' ' -f2 | sed 's/+/[+]/g')
 troubled unknown "an unknown host key" "not known: $fingerprint.*ssh-keyscan -p $PORT 127.0.0.1 >> .*known_hosts"
 troubled changed "a changed host key" "HAS CHANGED: it is now $fingerprint.*ssh-keygen -f .*known_hosts -R"
 troubled refused "a refused login" "login as '$(id -un)' was refused.*authorized_keys"

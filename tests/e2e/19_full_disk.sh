@@ -90,7 +90,7 @@ kill_sshd
 rm -rf "${STORE:?}"/* "${WATCH:?}"/*
 disk "$STORE" 3m
 start_sshd
-write_push codec.method=rice
+write_push codec.method=original
 start_pull
 start_push
 CCDS=4 SIZE=1024x512 camera --object Deep --expnum 100021 --format fits --quiet >/dev/null

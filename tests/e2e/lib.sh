@@ -178,6 +178,7 @@ SetEnv HOME=$FAR
 LogLevel INFO
 CONF
         } >"$FAR/sshd_config"
+        SSHD_SAID=$(stat -c %s "$FAR/sshd.log" 2>/dev/null || echo 0)
         start sshd "$FAR/sshd.log" "$sshd" -D -e -f "$FAR/sshd_config"
         if wait_for 5 listening; then
             printf '[127.0.0.1]:%s %s\n' "$PORT" "$(cut -d' ' -f1,2 "$FAR/host_key.pub")" >"$NEAR/known_hosts"
@@ -190,7 +191,8 @@ CONF
     cat "$FAR/sshd.log"
     exit 1
 }
-listening() { running sshd && (exec 3<>"/dev/tcp/127.0.0.1/$PORT") 2>/dev/null; }
+# Ours, not somebody else's on that port: the server says so itself, since its last start.
+listening() { running sshd && tail -c "+$((SSHD_SAID + 1))" "$FAR/sshd.log" | grep -q '^Server listening'; }
 # Ends the server and every connection's processes, as a reboot would. PORT is kept.
 kill_sshd() {
     local pid=${PID[sshd]:-} child

@@ -278,7 +278,7 @@ static void drafts_of_a_killed_run_go(void **state)
     assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
     TRY(fs_mkdirs(in_store("rawdata/ut160901/11"), WHY));
     char draft[PULL_PATH];
-    pull_path(&settings, "rawdata/ut160901/11/.Field.g.ut160901.6100_11.fits.1.0.part", draft);
+    pull_path(&settings, "rawdata/ut160901/11/.Field.g.ut160901.6100_11.fits.99999999.0.part", draft);
     TRY(fs_write_file(draft, "half", 4, false, WHY));
     run_agent(1);
     assert_int_equal(count_files("", ".*.part"), 0);

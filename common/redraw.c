@@ -1,0 +1,81 @@
+#include "common/redraw.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/loop.h"
+
+struct watching {
+    const struct redraw *r;
+    struct loop *loop;
+    int code;
+};
+
+static void show(struct watching *w, const char *text, size_t len, const struct fault *why)
+{
+    bool plain = w->r->plain, terminal = isatty(STDOUT_FILENO) && !plain;
+    if (terminal)
+        fputs("\033[H\033[J", stdout);
+    if (why->grade == ST_OK || !plain)
+        fwrite(text, 1, len, stdout);
+    if (!terminal && !plain)
+        putchar('\n');
+    if (why->grade != ST_OK)
+        fprintf(terminal ? stdout : stderr, "%s: %s\n", w->r->program, why->text);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        w->code = EXIT_FAILED;
+        loop_stop(w->loop);
+    }
+}
+
+/* Drawn in memory and written at once, so that the screen does not flicker. */
+static void again(void *ctx)
+{
+    struct watching *w = ctx;
+    struct fault why = {0};
+    char *text = NULL;
+    size_t len = 0;
+    FILE *memory = open_memstream(&text, &len);
+    if (!memory)
+        return;
+    why.grade = w->r->draw(w->r->ctx, memory, &why);
+    if (fclose(memory) == 0)
+        show(w, text, len, &why);
+    free(text);
+}
+
+static void on_signal(void *ctx, int signo)
+{
+    struct watching *w = ctx;
+    (void)signo;
+    loop_stop(w->loop);
+}
+
+int redraw_run(const struct redraw *r)
+{
+    struct watching w = {r, NULL, EXIT_DONE};
+    struct loop_timer *timer = NULL;
+    struct fault why;
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    enum status st = loop_open(&w.loop, &why);
+    if (st == ST_OK && !(timer = loop_timer_new(w.loop, again, &w)))
+        st = fault(&why, ST_FATAL, "out of memory");
+    if (st == ST_OK)
+        st = loop_signal(w.loop, SIGINT, on_signal, &w, &why);
+    if (st == ST_OK)
+        st = loop_signal(w.loop, SIGTERM, on_signal, &w, &why);
+    if (st == ST_OK) {
+        loop_timer_set(timer, 0, r->every_ms);
+        st = loop_run(w.loop, &why);
+    }
+    if (st != ST_OK) {
+        fprintf(stderr, "%s: %s\n", r->program, why.text);
+        w.code = EXIT_FAILED;
+    }
+    loop_timer_free(&timer);
+    loop_close(&w.loop);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    return w.code;
+}
