@@ -98,31 +98,10 @@ struct widths {
     size_t faint_count, bright_count, room;
 };
 
-struct round_star {
-    double snr, width;
-};
-
-static int brightest_first(const void *a, const void *b)
+static int ascending(const void *a, const void *b)
 {
-    const struct round_star *x = a, *y = b;
-    return (x->snr < y->snr) - (x->snr > y->snr);
-}
-
-static int narrowest_first(const void *a, const void *b)
-{
-    const struct round_star *x = a, *y = b;
-    return (x->width > y->width) - (x->width < y->width);
-}
-
-/* Of the brighter half: source-extractor makes faint stars too wide, by half at S/N 20. */
-static double median_width(struct round_star *stars, size_t count)
-{
-    size_t used = (count + 1) / 2 < 3 ? 3 : (count + 1) / 2;
-    if (count < 3)
-        return NAN;
-    qsort(stars, count, sizeof *stars, brightest_first);
-    qsort(stars, used, sizeof *stars, narrowest_first);
-    return stars[used / 2].width;
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
 static double median_of(double *v, size_t n)

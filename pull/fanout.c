@@ -26,7 +26,8 @@ struct fanout {
     struct agent *a;
     struct flight *f;
     char bundle[PULL_PATH];
-    char claim[1024];    /* its ccds' names, but for the ccd: see await_turn */
+    char claim[1024];    /* its ccds' names, but for the ccd: see is_claimed */
+    bool waiting;        /* for another exposure that claims the same */
     int fd;
     struct manifest m;
     struct fits_header primary;
@@ -61,6 +62,8 @@ struct ccd_job {
     char datasum[24], checksum[24];
     struct fault why;
 };
+
+static void finish(struct fanout *w);
 
 /* ---- the end ---- */
 
@@ -112,6 +115,26 @@ static void keep_part(struct fanout *w)
     flow_dropped(a, w->f);
 }
 
+static bool is_claimed(const struct fanout *w);
+static void go_on(struct fanout *w);
+
+/* One that waited for the names that were just given. */
+static void next_in_line(struct agent *a)
+{
+    for (struct flight *f = a->flights; f; f = f->next) {
+        struct fanout *w = f->work;
+        if (f->x.state != EX_STORED || !w || !w->waiting || is_claimed(w))
+            continue;
+        w->waiting = false;
+        w->cut = a->stopping;
+        if (w->cut)
+            finish(w);
+        else
+            go_on(w);
+        return; /* it calls here again when it ends */
+    }
+}
+
 static void finish(struct fanout *w)
 {
     if (w->cut) {
@@ -122,7 +145,17 @@ static void finish(struct fanout *w)
         w->f->record = record;
         flow_ended(w->a, w->f, w->worst.grade, &w->worst);
     }
+    struct agent *a = w->a;
     fanout_free(w);
+    next_in_line(a);
+}
+
+/* Nothing of it is placed, or can be. */
+static void give_up(struct fanout *w, const struct fault *why)
+{
+    w->count = 0;
+    w->worst = *why;
+    finish(w);
 }
 
 static void note_fault(struct fanout *w, const struct fault *why)
@@ -340,7 +373,6 @@ static void take_facts(struct fanout *w)
     for (size_t i = 0; i < w->m.count; i++)
         x->raw_size += w->m.members[i].role == MEMBER_HEADER ? 0 : w->m.members[i].raw_size;
     x->stamp[STAMP_CLOSED] = w->m.source_mtime_ns;
-    x->stamp[STAMP_INDEXED] = clock_wall();
 }
 
 /* The same source file under another name, or encoded anew, is no second exposure. */
@@ -355,21 +387,23 @@ static enum status refuse_twin(struct fanout *w, struct fault *why)
     return st;
 }
 
-/* Two exposures that claim the same names (the same EXPNUM, or none) must not share them out
- * between them: the second waits until the first has all of its own. */
-static enum status await_turn(struct fanout *w, struct fault *why)
+static enum status make_claim(struct fanout *w, struct fault *why)
 {
     struct ccd any = {.ccd = 0};
-    enum status st = placing_path(&w->a->s, &w->f->x, &any, w->claim, sizeof w->claim, why);
-    for (const struct flight *f = w->a->flights; st == ST_OK && f; f = f->next) {
+    return placing_path(&w->a->s, &w->f->x, &any, w->claim, sizeof w->claim, why);
+}
+
+/* Two exposures that claim the same names (the same EXPNUM, or none) must not share them out
+ * between them: the second waits until the first has all of its own. */
+static bool is_claimed(const struct fanout *w)
+{
+    for (const struct flight *f = w->a->flights; f; f = f->next) {
         const struct fanout *other = f->work;
-        if (f == w->f || f->x.state != EX_STORED || !other || strcmp(other->claim, w->claim) != 0)
-            continue;
-        w->claim[0] = '\0';
-        st = fault(why, ST_WAIT, "%s, which is just being placed, claims the same file names",
-                   f->x.name);
+        if (f != w->f && f->x.state == EX_STORED && other && !other->waiting &&
+            strcmp(other->claim, w->claim) == 0)
+            return true;
     }
-    return st;
+    return false;
 }
 
 static enum status write_index(struct fanout *w, struct fault *why)
@@ -400,35 +434,42 @@ static void begin_ccds(struct fanout *w)
         finish(w);
 }
 
-static void index_done(struct pool_job *job)
+/* The index is read and nobody else claims these names: rows, then the ccds. */
+static void go_on(struct fanout *w)
 {
-    struct index_job *j = (struct index_job *)job;
-    struct fanout *w = j->w;
+    struct fault why = {0};
     bool again = w->f->x.stamp[STAMP_INDEXED] != 0;
-    struct fault why = j->why;
-    if (!j->ran) {
-        w->cut = true;
-    } else if (why.grade == ST_OK) {
-        take_facts(w);
-        why.grade = refuse_twin(w, &why);
-        if (why.grade == ST_OK)
-            why.grade = await_turn(w, &why);
-        if (why.grade == ST_OK)
-            why.grade = join_ccds(w, &why);
-        if (why.grade == ST_OK)
-            why.grade = write_index(w, &why);
-    }
-    free(j);
-    if (w->cut || why.grade != ST_OK) {
-        w->count = 0;
-        w->worst = why;
-        finish(w);
+    w->f->x.stamp[STAMP_INDEXED] = clock_wall();
+    why.grade = join_ccds(w, &why);
+    if (why.grade == ST_OK)
+        why.grade = write_index(w, &why);
+    if (why.grade != ST_OK) {
+        give_up(w, &why);
         return;
     }
     crash_point("pull:indexed");
     if (again)
         placing_sweep(&w->a->s, &w->f->x, w->ccds, w->count);
     begin_ccds(w);
+}
+
+static void index_done(struct pool_job *job)
+{
+    struct index_job *j = (struct index_job *)job;
+    struct fanout *w = j->w;
+    struct fault why = j->why;
+    w->cut = !j->ran;
+    free(j);
+    if (!w->cut && why.grade == ST_OK) {
+        take_facts(w);
+        why.grade = refuse_twin(w, &why);
+        if (why.grade == ST_OK)
+            why.grade = make_claim(w, &why);
+    }
+    if (w->cut || why.grade != ST_OK)
+        give_up(w, &why);
+    else if (!(w->waiting = is_claimed(w)))
+        go_on(w);
 }
 
 void fanout_begin(struct agent *a, struct flight *f)

@@ -107,7 +107,7 @@ static enum status ask_again(struct deliver *d, struct exposure *row, const stru
 enum status deliver_add(struct deliver *d, const char *path, enum exposure_origin origin,
                         bool again, struct fault *why)
 {
-    struct exposure now, row;
+    struct exposure now, row = {0};
     bool found = false;
     if (!intake_fill(&now, path, clock_wall()))
         return fault(why, ST_REJECT, "%s", strerror(errno));

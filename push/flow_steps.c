@@ -58,7 +58,7 @@ static void done_settling(struct pool_job *job)
 {
     struct settling *s = (struct settling *)job;
     struct flow *f = s->flow;
-    struct exposure e;
+    struct exposure e = {0};
     struct fault why;
     bool found = false;
     struct settling **at = &f->settling;

@@ -86,7 +86,7 @@ static enum status write_sighting(struct flow *f, enum intake what, struct expos
 void flow_intake(void *ctx, const char *path, enum watch_hint hint)
 {
     struct flow *f = ctx;
-    struct exposure row, seen;
+    struct exposure row = {0}, seen;
     struct fault why;
     bool known = false;
     if (!intake_fill(&seen, path, clock_wall()))

@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,8 +146,8 @@ static int report(struct send *s, const struct deliver_result *r)
     int code = deliver_exit(r);
     if (r->delivered < r->asked && deliver_rest(s->deliver, print_rest, NULL, &why) != ST_OK)
         fprintf(stderr, "skyferry-push: %s\n", why.text);
-    printf("delivered %lld of %lld\n", (long long)(r->delivered + s->there),
-           (long long)(r->asked + s->there + s->failed));
+    printf("delivered %" PRId64 " of %" PRId64 "\n", r->delivered + s->there,
+           r->asked + s->there + s->failed);
     if (r->unreachable)
         fprintf(stderr, "skyferry-push: the far end cannot be reached: %s; what is not delivered "
                         "stays in the queue of skyferry-push run\n", r->trouble.text);

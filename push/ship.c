@@ -156,12 +156,8 @@ static void turn(struct ship *s)
 
 /* ---- the end of a shipment ---- */
 
-static void destroy(struct shipment *p)
+static void release(struct shipment *p)
 {
-    struct shipment **at = &p->ship->first;
-    while (*at != p)
-        at = &(*at)->next;
-    *at = p->next;
     if (p->fd >= 0)
         close(p->fd);
     plan_free(&p->plan);
@@ -172,10 +168,14 @@ static void destroy(struct shipment *p)
 /* A lane may still read from the descriptor of what it was given. */
 static void reap(struct ship *s)
 {
-    for (struct shipment *p = s->first, *next; p; p = next) {
-        next = p->next;
-        if (p->phase == PHASE_DEAD && p->flight_count == 0)
-            destroy(p);
+    for (struct shipment **at = &s->first; *at;) {
+        struct shipment *p = *at;
+        if (p->phase == PHASE_DEAD && p->flight_count == 0) {
+            *at = p->next;
+            release(p);
+        } else {
+            at = &p->next;
+        }
     }
 }
 
@@ -359,8 +359,10 @@ void ship_close(struct ship **s)
         return;
     struct ship *me = *s;
     lanes_close(&me->lanes);
-    while (me->first)
-        destroy(me->first);
+    for (struct shipment *p; (p = me->first);) {
+        me->first = p->next;
+        release(p);
+    }
     free(me);
     *s = NULL;
 }
