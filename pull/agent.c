@@ -16,6 +16,7 @@
 #include "pull/part.h"
 
 #define PAUSE_S 10
+#define SETTLE_S 5
 #define EXPIRE_MS (6 * 3600 * 1000LL)
 
 void agent_poke(struct agent *a)
@@ -124,6 +125,7 @@ static struct agent *agent_new(const struct pull_settings *s)
         return NULL;
     a->s = *s;
     a->lock_fd = -1;
+    a->settle_s = SETTLE_S;
     return a;
 }
 
@@ -172,6 +174,9 @@ static void on_look_signal(void *ctx, int signo)
 static void take_over(struct agent *a, const struct pull_settings *now)
 {
     struct pull_settings *s = &a->s;
+    memcpy(s->place, now->place, sizeof s->place);
+    memcpy(s->on_conflict, now->on_conflict, sizeof s->on_conflict);
+    memcpy(s->workspace, now->workspace, sizeof s->workspace);
     memcpy(s->command, now->command, sizeof s->command);
     s->ccds_per_job = now->ccds_per_job;
     s->max_running = now->max_running;
@@ -185,8 +190,8 @@ static void take_over(struct agent *a, const struct pull_settings *now)
     config_dump(pull_settings_rows, s, CONFIG_CURRENT, &before);
     config_dump(pull_settings_rows, now, CONFIG_CURRENT, &after);
     if (before.len != after.len || memcmp(before.data, after.data, before.len) != 0)
-        log_warn(AT(.stage = "agent"), "settings read again: [jobs], [log] level and keep_parts_days "
-                 "are in force, what else changed needs a restart");
+        log_warn(AT(.stage = "agent"), "settings read again: [place], [jobs], [log] level and "
+                 "keep_parts_days are in force, what else changed needs a restart");
     else
         log_info(AT(.stage = "agent"), "settings read again: in force");
     buf_free(&before);

@@ -37,6 +37,7 @@ struct agent {
     int64_t *chosen;         /* exposures to work on; NULL: all */
     size_t chosen_count;
     int lock_fd;
+    int settle_s;            /* a tar without a receipt is not looked at before it is this old */
     bool stopping;
     struct fault end;        /* grade ST_OK unless the agent had to stop */
 };

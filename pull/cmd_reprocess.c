@@ -220,6 +220,9 @@ static void wake_daemon(const struct pull_settings *s)
 
 static enum status leave_it(struct errand *e, struct catalogue **cat, struct fault *why)
 {
+    if (option_value(e->in, OPT_RUN_DATE))
+        return fault(why, ST_RETRY, "--run-date: a daemon is running, which places by its own "
+                     "rules; stop it first, or give --run-date to skyferry-pull run");
     enum status st = catalogue_open(e->in->s.catalogue, false, cat, why);
     e->cat = *cat;
     if (st == ST_OK)

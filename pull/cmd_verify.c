@@ -129,8 +129,8 @@ static void done(struct pool_job *job)
             printf("%s: %s (%s ccd %d; mend: skyferry-pull reprocess --force --name %s)\n", j->rel,
                    j->why.text, j->name, j->ccd, j->name);
         else
-            printf("%s: %s (%s; mend: send it again from the telescope)\n", j->rel, j->why.text,
-                   j->name);
+            printf("%s: %s (%s; mend: %sskyferry-push sweep at the telescope)\n", j->rel,
+                   j->why.text, j->name, access(j->path, F_OK) == 0 ? "remove it, then " : "");
     }
     v->files += j->ran && j->ccd;
     v->bundles += j->ran && !j->ccd;

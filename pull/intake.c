@@ -14,10 +14,6 @@
 #include "pull/adopt.h"
 #include "pull/part.h"
 
-/* A tar without a receipt that changed (or got its name) less than this ago may still be
- * written, or its receipt may be a moment away. */
-#define SETTLE_S 5
-
 /* A tar without a receipt, being waited for or looked through. */
 struct candidate {
     struct candidate *next;
@@ -83,7 +79,8 @@ static void adopted(void *ctx, const char *path)
     agent_poke(a);
 }
 
-/* Waits, or begins to read it. */
+/* Waits, or begins to read it: one that changed or got its name a moment ago may still be
+ * written, or its receipt may be just behind it. */
 static void consider(struct agent *a, const char *path, const struct stat *st)
 {
     struct intake *in = a->intake;
@@ -101,8 +98,8 @@ static void consider(struct agent *a, const char *path, const struct stat *st)
     if (c->under_way)
         return;
     int64_t age = clock_wall() / NS_PER_S - changed;
-    if (age >= 0 && age < SETTLE_S) {
-        loop_timer_set(in->again, (SETTLE_S - age) * 1000 + 100, 0);
+    if (age >= 0 && age < a->settle_s) {
+        loop_timer_set(in->again, (a->settle_s - age) * 1000 + 100, 0);
         return;
     }
     c->under_way = true;

@@ -23,7 +23,7 @@
 #include "pull/job_process.h"
 #include "pull/settings.h"
 
-#define GRACE_S 5    /* between TERM and KILL */
+#define GRACE_S 3    /* between TERM and KILL */
 #define CLOSE_MS 2000 /* the same when the agent itself ends */
 #define TICK_MS 500
 

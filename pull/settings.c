@@ -54,7 +54,7 @@ const struct setting pull_settings_rows[] = {
      "What runs the jobs: local, as processes of this machine."},
     {ROW("jobs", "command", SET_TEXT, command), "skyferry-measure", 0, 0, NULL, NULL,
      "The job's program and arguments, never given to a shell; {job} {result} {exposure} "
-     "{night} {store} are filled in. A name without a slash is looked for beside skyferry-pull, "
+     "{night} {store} are filled in; a name without a slash is looked for beside skyferry-pull, "
      "then in PATH."},
     {ROW("jobs", "ccds_per_job", SET_INT, ccds_per_job), "15", 1, 4096, NULL, NULL,
      "How many ccds one job gets."},

@@ -294,7 +294,7 @@ static void draw_facts(struct detail *d, const struct exposure *x)
     fprintf(d->to, "  %s  %s  %s", obstype, object, filter);
     if (isfinite(x->facts.exptime))
         fprintf(d->to, "  %g s", x->facts.exptime);
-    fprintf(d->to, "\n  %s, %.1f MB, %d of %d ccds placed, %d of %d jobs done, %d faults\n",
+    fprintf(d->to, "\n  %s, %.1f MB\n  %d of %d ccds placed, %d of %d jobs done, %d faults\n",
             x->bundle, (double)x->bundle_size / 1e6, x->placed, x->ccds, x->jobs_done, x->jobs,
             x->faults);
 }

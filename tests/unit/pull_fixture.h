@@ -121,6 +121,7 @@ static inline void cook(const struct recipe *r, const char *to)
     struct buf whole = {0};
     char source[4096], sha256[DIGEST_HEX];
     int64_t size;
+    bool exact = r->method && strcmp(r->method, "original") == 0;
     recipe_source(r, scratch_path(&dir, "source.fits", source));
     int fd = open(source, O_RDONLY);
     TRY(fits_scan(fd, &f, WHY));
@@ -133,10 +134,10 @@ static inline void cook(const struct recipe *r, const char *to)
         TRY(fits_read_hdu(fd, &f.hdu[i], &whole, WHY));
         if (f.hdu[i].kind == FITS_IMAGE)
             add_image(w, &m, &f.hdu[i], codec_find(r->method ? r->method : "rice"), &whole);
-        else if (i == 0)
+        else if (i == 0 && !exact)
             add_header(w, &m, &f.hdu[i], 0, &whole);
         else
-            add_other(w, &m, &f.hdu[i], false, &whole);
+            add_other(w, &m, &f.hdu[i], exact, &whole);
     }
     TRY(golden_add_manifest(w, &m, WHY));
     TRY(bundle_finish(&w, sha256, &size, WHY));
@@ -231,6 +232,7 @@ static inline void run_agent(int wanted)
 {
     struct run_to_rest r = {.wanted = wanted, .deadline = clock_mono() + 30 * NS_PER_S};
     TRY(agent_open(&settings, &r.a, WHY));
+    r.a->settle_s = 0;
     TRY(agent_watch(r.a, WHY));
     struct loop_timer *t = loop_timer_new(r.a->loop, look_for_rest, &r);
     loop_timer_set(t, 20, 20);

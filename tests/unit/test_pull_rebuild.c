@@ -1,0 +1,238 @@
+/* `verify` finds what is wrong with the tree; `rebuild` makes the catalogue again from the tree
+ * alone, and what it makes says the same as the one that was lost. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/command_fixture.h"
+
+#define FILE_11 "rawdata/ut160901/11/Field.g.ut160901.%d_11.fits"
+
+static void make_night(void)
+{
+    char path[4096];
+    static const char job[] = "#!/bin/sh\necho '{\"ccds\": []}' >$SKYFERRY_RESULT\n";
+    scratch_path(&dir, "job", path);
+    TRY(fs_write_file(path, job, strlen(job), false, WHY));
+    assert_int_equal(chmod(path, 0755), 0);
+    char lines[4200];
+    snprintf(lines, sizeof lines, "[jobs]\ncommand = %s\nccds_per_job = 1\n", path);
+    load_settings(lines);
+    store_one("exp_9000");
+    store_one("exp_9001");
+    run_agent(2);
+}
+
+static int night_setup(void **state)
+{
+    if (store_setup(state) != 0)
+        return -1;
+    make_night();
+    return 0;
+}
+
+static void a_sound_tree_is_sound(void **state)
+{
+    (void)state;
+    assert_int_equal(call(command_verify, NULL, NULL), EXIT_DONE);
+    assert_string_equal(said, "4 placed files and 2 bundles checked, 0 problems\n");
+}
+
+static void everything_wrong_is_found(void **state)
+{
+    (void)state;
+    char lost[PULL_PATH], stray[PULL_PATH];
+    pull_path(&settings, "rawdata/ut160901/12/Field.g.ut160901.9000_12.fits", lost);
+    pull_path(&settings, "rawdata/ut160901/11/stray.fits", stray);
+    assert_int_equal(unlink(lost), 0);
+    TRY(fs_write_file(stray, "x", 1, false, WHY));
+    damage("rawdata/ut160901/11/Field.g.ut160901.9000_11.fits", 6000); /* a pixel */
+    damage("bundles/ut160901/exp_9001.tar", 5000);
+    TRY(fs_write_file(in_store("bundles/ut160901/unknown.tar"), "x", 1, false, WHY));
+    TRY(fs_mkdirs(in_store("workspace/ut160901/1"), WHY));
+    TRY(fs_write_file(in_store("workspace/ut160901/1/mine.fits"), "x", 1, false, WHY));
+    assert_int_equal(call(command_verify, NULL, NULL), EXIT_INCOMPLETE);
+    assert_said("rawdata/ut160901/12/Field.g.ut160901.9000_12.fits: is missing (exp_9000 ccd 12;");
+    assert_said("rawdata/ut160901/11/Field.g.ut160901.9000_11.fits: ");
+    assert_said("SUM");
+    assert_said("bundles/ut160901/exp_9001.tar: its SHA-256 is not");
+    assert_said("rawdata/ut160901/11/stray.fits: is not in the catalogue");
+    assert_said("bundles/ut160901/unknown.tar: is not in the catalogue");
+    assert_said("4 placed files and 2 bundles checked, 5 problems");
+    assert_null(strstr(said, "mine.fits"));
+}
+
+static void a_sound_but_swapped_file_is_found(void **state)
+{
+    (void)state;
+    char a[PULL_PATH], b[PULL_PATH];
+    struct buf other = {0};
+    pull_path(&settings, "rawdata/ut160901/12/Field.g.ut160901.9000_12.fits", a);
+    pull_path(&settings, "rawdata/ut160901/12/Field.g.ut160901.9001_12.fits", b);
+    slurp(b, &other);
+    TRY(fs_write_file(a, other.data, other.len, false, WHY));
+    assert_int_equal(call(command_verify, NULL, NULL), EXIT_INCOMPLETE);
+    assert_said("is sound, but not the file that was placed");
+    buf_free(&other);
+}
+
+static void assert_same_ccds(const struct catalogue *before, const struct catalogue *after,
+                             int64_t one, int64_t two)
+{
+    struct ccd *a, *b;
+    size_t n, m;
+    TRY(catalogue_ccds((struct catalogue *)before, one, &a, &n, WHY));
+    TRY(catalogue_ccds((struct catalogue *)after, two, &b, &m, WHY));
+    assert_int_equal(n, m);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(a[i].ccd, b[i].ccd);
+        assert_int_equal(a[i].hdu, b[i].hdu);
+        assert_int_equal(a[i].state, b[i].state);
+        assert_int_equal(a[i].size, b[i].size);
+        assert_int_equal(a[i].job != 0, b[i].job != 0);
+        assert_string_equal(a[i].path, b[i].path);
+        assert_string_equal(a[i].member, b[i].member);
+        assert_string_equal(a[i].extname, b[i].extname);
+        assert_string_equal(a[i].codec, b[i].codec);
+        assert_string_equal(a[i].datasum, b[i].datasum);
+        assert_string_equal(a[i].checksum, b[i].checksum);
+    }
+    free(a);
+    free(b);
+}
+
+static void what_is_rebuilt_says_the_same(void **state)
+{
+    (void)state;
+    struct exposure before[2] = {exposure_named("exp_9000"), exposure_named("exp_9001")};
+    char aside[PULL_PATH];
+    snprintf(aside, sizeof aside, "%.4000s/aside.db", dir.dir);
+    assert_int_equal(rename(settings.catalogue, aside), 0);
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("2 exposures, 4 of 4 ccds placed, 4 jobs");
+    struct catalogue *old, *new;
+    TRY(catalogue_open(aside, true, &old, WHY));
+    TRY(catalogue_open(settings.catalogue, true, &new, WHY));
+    for (int i = 0; i < 2; i++) {
+        struct exposure x = exposure_named(before[i].name);
+        assert_string_equal(x.bundle, before[i].bundle);
+        assert_string_equal(x.night, before[i].night);
+        assert_int_equal(x.state, EX_DONE);
+        assert_string_equal(x.source_sha256, before[i].source_sha256);
+        assert_string_equal(x.bundle_sha256, before[i].bundle_sha256);
+        assert_true(x.raw_size == before[i].raw_size && x.bundle_size == before[i].bundle_size);
+        assert_true(x.facts.expnum == before[i].facts.expnum);
+        assert_true(x.placed == 2 && x.jobs == 2 && x.jobs_done == 2 && x.faults == 0);
+        for (int k = STAMP_CLOSED; k <= STAMP_STORED; k++)
+            assert_int_equal(x.stamp[k], before[i].stamp[k]);
+        assert_true(x.stamp[STAMP_DONE] >= x.stamp[STAMP_PLACED]);
+        assert_same_ccds(old, new, before[i].id, x.id);
+    }
+    catalogue_close(&old);
+    catalogue_close(&new);
+    assert_int_equal(call(command_verify, NULL, NULL), EXIT_DONE);
+    run_agent(2); /* the daemon finds nothing left to do */
+    assert_int_equal(count_files("jobs", "end.json"), 4);
+}
+
+static void the_rest_is_done_by_the_daemon(void **state)
+{
+    (void)state;
+    char lost[PULL_PATH], end[PULL_PATH];
+    pull_path(&settings, "rawdata/ut160901/12/Field.g.ut160901.9000_12.fits", lost);
+    pull_path(&settings, "jobs/ut160901/exp_9001/q2/end.json", end);
+    assert_int_equal(unlink(lost), 0);
+    assert_int_equal(unlink(end), 0);
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("3 of 4 ccds placed");
+    assert_int_equal(exposure_named("exp_9000").state, EX_STORED);
+    assert_int_equal(exposure_named("exp_9001").state, EX_WORKING);
+    run_agent(2);
+    for (int i = 0; i < 2; i++) {
+        struct exposure x = exposure_named(i ? "exp_9001" : "exp_9000");
+        assert_true(x.state == EX_DONE && x.placed == 2 && x.jobs == 2 && x.jobs_done == 2);
+    }
+    assert_int_equal(access(lost, F_OK), 0);
+    assert_int_equal(call(command_verify, NULL, NULL), EXIT_DONE);
+}
+
+static void other_templates_find_the_files_all_the_same(void **state)
+{
+    (void)state;
+    snprintf(settings.place[OBS_SCIENCE], sizeof settings.place[OBS_SCIENCE],
+             "rawdata/elsewhere/{name}_{ccd}.fits");
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("4 of 4 ccds placed");
+}
+
+static void a_running_daemon_is_not_pulled_from_under(void **state)
+{
+    (void)state;
+    struct agent *a;
+    TRY(agent_open(&settings, &a, WHY));
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_FAILED);
+    assert_said("stop it first");
+    agent_close(&a);
+    assert_int_equal(exposure_named("exp_9000").state, EX_DONE);
+}
+
+static void a_store_that_is_not_there_is_no_empty_store(void **state)
+{
+    (void)state;
+    snprintf(settings.root, sizeof settings.root, "%s/not-mounted", dir.dir);
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_FAILED);
+    assert_said("no store at");
+}
+
+static void a_damaged_catalogue_can_be_rebuilt(void **state)
+{
+    (void)state;
+    int fd = open(settings.catalogue, O_WRONLY | O_TRUNC);
+    assert_int_equal(write(fd, "this is no database, and it is long enough to tell", 50), 50);
+    close(fd);
+    assert_int_equal(call(command_verify, NULL, NULL), EXIT_FAILED);
+    assert_said("rebuild");
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_int_equal(call(command_verify, NULL, NULL), EXIT_DONE);
+    char old[PULL_PATH + 8];
+    snprintf(old, sizeof old, "%s.old", settings.catalogue);
+    assert_int_equal(access(old, F_OK), 0);
+}
+
+static void a_foreign_fits_file_is_no_ccd(void **state)
+{
+    (void)state;
+    struct buf whole = {0};
+    char path[PULL_PATH];
+    /* A cut copy of a placed file must not count as that ccd. */
+    pull_path(&settings, "rawdata/ut160901/12/Field.g.ut160901.9000_12.fits", path);
+    slurp(path, &whole);
+    assert_int_equal(unlink(path), 0);
+    TRY(fs_write_file(in_store("rawdata/ut160901/12/cut.fits"), whole.data, whole.len - 2880,
+                      false, WHY));
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("3 of 4 ccds placed");
+    buf_free(&whole);
+}
+
+#define NIGHT_OF(test) cmocka_unit_test_setup_teardown(test, night_setup, store_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        NIGHT_OF(a_sound_tree_is_sound),
+        NIGHT_OF(everything_wrong_is_found),
+        NIGHT_OF(a_sound_but_swapped_file_is_found),
+        NIGHT_OF(what_is_rebuilt_says_the_same),
+        NIGHT_OF(the_rest_is_done_by_the_daemon),
+        NIGHT_OF(other_templates_find_the_files_all_the_same),
+        NIGHT_OF(a_running_daemon_is_not_pulled_from_under),
+        NIGHT_OF(a_store_that_is_not_there_is_no_empty_store),
+        NIGHT_OF(a_damaged_catalogue_can_be_rebuilt),
+        NIGHT_OF(a_foreign_fits_file_is_no_ccd),
+    };
+    return cmocka_run_group_tests_name("pull rebuild and verify", tests, NULL, NULL);
+}
