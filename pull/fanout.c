@@ -378,12 +378,16 @@ static void take_facts(struct fanout *w)
 /* The same source file under another name, or encoded anew, is no second exposure. */
 static enum status refuse_twin(struct fanout *w, struct fault *why)
 {
+    const struct exposure *x = &w->f->x;
     struct exposure twin;
     bool found;
-    enum status st = catalogue_by_source(w->a->cat, &w->f->x, &twin, &found, why);
-    if (st == ST_OK && found && twin.id < w->f->x.id)
+    enum status st = catalogue_by_source(w->a->cat, x, &twin, &found, why);
+    if (st != ST_OK || !found)
+        return st;
+    /* A parked row that has become a bundle keeps its early number. */
+    if (twin.id < x->id || (twin.placed > 0 && x->placed == 0))
         st = fault(why, ST_REJECT, "it holds the same source file (SHA-256) as %s, which is "
-                   "catalogued: nothing is lost, remove '%s'", twin.bundle, w->f->x.bundle);
+                   "catalogued: nothing is lost, remove '%s'", twin.bundle, x->bundle);
     return st;
 }
 

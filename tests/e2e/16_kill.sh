@@ -30,8 +30,8 @@ arrived() {
     push_states | grep -q "^$1 done\$" && pull_states | grep -q "^$1 done\$"
 }
 
-points=$(grep -hoE 'crash_point\("[a-z:]+"\)|"(push|pull):[a-z]+"' "$TOP"/push/*.c "$TOP"/pull/*.c |
-    grep -oE '(push|pull):[a-z]+' | sort -u | grep -vE 'parked|receive')
+points=${POINTS:-$(grep -hoE 'crash_point\("[a-z:]+"\)|"(push|pull):[a-z]+"' "$TOP"/push/*.c "$TOP"/pull/*.c |
+    grep -oE '(push|pull):[a-z]+' | sort -u | grep -vE 'parked|receive')}
 echo "# points: $(echo $points)"
 for point in $points; do dies_at "${point%%:*}" "$point"; done
 
