@@ -16,6 +16,8 @@
 #include "common/fsutil.h"
 
 #define DRAFT_OLD_S 3600
+#define INHERITED_WAIT_NS 20000000 /* 20 ms, */
+#define INHERITED_WAITS 150        /* 3 s in all */
 
 /* The pid in ".NAME.PID.N.part"; 0 when the name is not of that form. */
 static pid_t draft_pid(const char *name)
@@ -81,6 +83,33 @@ static enum status lock_held(int fd, const char *path, struct fault *why)
                  text[0] ? text : "unknown", path);
 }
 
+/* The lock's holder is dead, but a child that it had just forked keeps the descriptor until
+ * it executes its program or ends: no reason to refuse, only to wait a moment. */
+static bool lock_inherited(const char *path)
+{
+    struct buf text = {0};
+    long pid = 0;
+    if (fs_read_file(path, 64, &text, NULL) == ST_OK && buf_append(&text, "", 1))
+        pid = strtol((const char *)text.data, NULL, 10);
+    buf_free(&text);
+    return pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
+static int take_lock(int fd, const char *path)
+{
+    const struct timespec moment = {0, INHERITED_WAIT_NS};
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; i++) {
+        if (errno != EWOULDBLOCK)
+            return -1;
+        if (i == INHERITED_WAITS || !lock_inherited(path)) {
+            errno = EWOULDBLOCK;
+            return -1;
+        }
+        nanosleep(&moment, NULL);
+    }
+    return 0;
+}
+
 enum status fs_lock(const char *path, int *fd, struct fault *why)
 {
     enum status st = ST_OK;
@@ -88,7 +117,7 @@ enum status fs_lock(const char *path, int *fd, struct fault *why)
     int f = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (f < 0)
         return fault_errno(why, fs_write_grade(errno), "cannot open the lock file '%s'", path);
-    if (flock(f, LOCK_EX | LOCK_NB) != 0) {
+    if (take_lock(f, path) != 0) {
         st = errno == EWOULDBLOCK ? lock_held(f, path, why)
                                   : fault_errno(why, ST_RETRY, "cannot lock '%s'", path);
         goto out;
