@@ -96,15 +96,30 @@ static void print_real(const char *at, struct buf *out)
         if (strtod(text, NULL) == x)
             break;
     }
+    if (strchr(text, 'e') && fabs(x) >= 1 && fabs(x) < 1e15)
+        snprintf(text, sizeof text, "%.0f", x); /* 20, not 2e+01 */
     buf_printf(out, "%s", text);
+}
+
+/* What lies in the home directory is written so that it holds for another account too. */
+static void print_path(const char *path, int size, struct buf *out)
+{
+    const char *home = getenv("HOME");
+    size_t len = home ? strlen(home) : 0;
+    if (len > 1 && strncmp(path, home, len) == 0 && path[len] == '/')
+        buf_printf(out, "~%.*s", size - (int)len, path + len);
+    else
+        buf_printf(out, "%.*s", size, path);
 }
 
 static void print_value(const struct setting *s, const void *target, struct buf *out)
 {
     const char *at = (const char *)target + s->offset;
     switch (s->type) {
-    case SET_TEXT:
     case SET_PATH:
+        print_path(at, (int)s->size, out);
+        break;
+    case SET_TEXT:
     case SET_CHOICE:
         buf_printf(out, "%.*s", (int)s->size, at);
         break;

@@ -98,13 +98,20 @@ static bool is_filed(const char *rel, char night[NIGHT_SIZE])
 /* Gives the file a name that nobody has, without ever replacing one. */
 static enum status take_name(const char *from, const char *to, struct fault *why)
 {
-    struct stat st;
+    struct stat st, old;
     if (link(from, to) == 0) {
         unlink(from);
         return ST_OK;
     }
-    if (errno == EEXIST || lstat(to, &st) == 0)
-        return ST_REJECT;
+    int err = errno;
+    if (lstat(to, &st) == 0) {
+        /* A crash between the two lines above leaves one file of two names. */
+        if (lstat(from, &old) != 0 || old.st_ino != st.st_ino || old.st_dev != st.st_dev)
+            return ST_REJECT;
+        unlink(from);
+        return ST_OK;
+    }
+    errno = err;
     if (errno != ENOENT && errno != EPERM && errno != EOPNOTSUPP && errno != EXDEV)
         return fault_errno(why, fs_write_grade(errno), "cannot file '%s' as '%s'", from, to);
     return fs_rename(from, to, why);
@@ -152,16 +159,19 @@ static enum status write_receipt(struct adopt_job *j, const char *rel, struct fa
 static enum status catalogue_it(struct adopt_job *j, const char *old_rel, const char *rel,
                                 struct fault *why)
 {
-    struct exposure x, old;
+    struct exposure x, old = {0};
     bool found = false;
     enum status st = catalogue_by_bundle(j->a->cat, old_rel, &old, &found, why);
     intake_from_receipt(rel, &j->r, &x);
     x.due_ns = clock_wall();
     if (st != ST_OK)
         return st;
-    if (!found)
-        return catalogue_add(j->a->cat, &x, why);
     x.id = old.id;
+    if (!found) {
+        /* Noticed under its new name meanwhile: then it has its row. */
+        st = catalogue_by_bundle(j->a->cat, rel, &old, &found, why);
+        return st != ST_OK || found ? st : catalogue_add(j->a->cat, &x, why);
+    }
     return catalogue_save(j->a->cat, &x, why);
 }
 

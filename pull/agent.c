@@ -215,7 +215,7 @@ static void on_reload(void *ctx, int signo)
     buf_free(&r.text);
     free(now);
     struct fault why;
-    if (pull_log_open(&a->s, "pull", &why) != ST_OK)
+    if (pull_log_open(&a->s, "pull", &why) != ST_OK || catalogue_hurry_jobs(a->cat, &why) != ST_OK)
         log_error(AT(.stage = "agent"), "%s", why.text);
     agent_poke(a);
 }

@@ -115,8 +115,8 @@ void catalogue_rollback(struct catalogue *c)
 #define EXPOSURE_COLUMNS                                                                         \
     "bundle, name, night, state, attempts, due_ns, reason, force, closed_ns, noticed_ns,"        \
     " encoded_ns, first_ns, stored_ns, indexed_ns, placed_ns, done_ns, source_name,"             \
-    " source_sha256, source_size, raw_size, bundle_sha256, bundle_size, bundle_mtime_ns, object, filter,"  \
-    " obstype, propid, date_obs, expnum, date_ns, exptime"
+    " source_sha256, source_size, raw_size, bundle_sha256, bundle_size, bundle_mtime_ns,"        \
+    " object, filter, obstype, propid, date_obs, expnum, date_ns, exptime"
 #define EXPOSURE_VALUES(x)                                                                       \
     (x)->bundle, (x)->name, (x)->night, exposure_states[(x)->state], (int64_t)(x)->attempts,     \
         (x)->due_ns, (x)->reason, (int64_t)(x)->force, (x)->stamp[0], (x)->stamp[1],             \

@@ -82,6 +82,9 @@ enum status catalogue_jobs_in(struct catalogue *c, enum job_state state, job_fn 
 enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *due,
                                    struct fault *why);
 
+/* What waits for its next attempt waits no longer. */
+enum status catalogue_hurry_jobs(struct catalogue *c, struct fault *why);
+
 /* ---- requests: what another process asks of the daemon ---- */
 
 enum request_verb { ASK_REPROCESS, ASK_RETRY };

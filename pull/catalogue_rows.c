@@ -234,6 +234,11 @@ enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *
                   after);
 }
 
+enum status catalogue_hurry_jobs(struct catalogue *c, struct fault *why)
+{
+    return db_run(c->db, why, "UPDATE jobs SET due_ns = 0 WHERE state = 'waiting'", "");
+}
+
 /* ---- requests ---- */
 
 enum status catalogue_ask(struct catalogue *c, int64_t exposure, enum request_verb verb,

@@ -265,8 +265,8 @@ static int perform(struct errand *e)
     enum status st = ST_OK;
     /* agent_open would make a new, empty store wherever a wrong [store] root points. */
     if (access(e->in->s.catalogue, F_OK) != 0)
-        st = fault_errno(&why, ST_RETRY, "no catalogue at '%s' (is [store] root right? skyferry-pull "
-                         "rebuild makes one from the files)", e->in->s.catalogue);
+        st = fault_errno(&why, ST_RETRY, "no catalogue at '%s' (is [store] root right? "
+                         "skyferry-pull rebuild makes one from the files)", e->in->s.catalogue);
     else
         st = agent_open(&e->in->s, &a, &why);
     if (st == ST_OK)

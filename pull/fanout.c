@@ -391,12 +391,6 @@ static enum status refuse_twin(struct fanout *w, struct fault *why)
     return st;
 }
 
-static enum status make_claim(struct fanout *w, struct fault *why)
-{
-    struct ccd any = {.ccd = 0};
-    return placing_path(&w->a->s, &w->f->x, &any, w->claim, sizeof w->claim, why);
-}
-
 /* Two exposures that claim the same names (the same EXPNUM, or none) must not share them out
  * between them: the second waits until the first has all of its own. */
 static bool is_claimed(const struct fanout *w)
@@ -468,7 +462,7 @@ static void index_done(struct pool_job *job)
         take_facts(w);
         why.grade = refuse_twin(w, &why);
         if (why.grade == ST_OK)
-            why.grade = make_claim(w, &why);
+            why.grade = placing_claim(&w->a->s, &w->f->x, w->claim, sizeof w->claim, &why);
     }
     if (w->cut || why.grade != ST_OK)
         give_up(w, &why);

@@ -87,9 +87,10 @@ enum status job_write(const struct pull_settings *s, const struct exposure *x, c
     char path[PULL_PATH], result[PULL_PATH];
     pull_path(s, j->folder, path);
     enum status st = fs_mkdirs(path, why);
+    if (st == ST_OK)
+        st = job_clean(s, j, why);
     if (st != ST_OK)
         return st;
-    fs_sweep_drafts(path);
     job_path(s, j, "result.json", result);
     json_t *root = json_object(), *list = json_array();
     json_object_set_new(root, "format", json_integer(1));
@@ -120,6 +121,18 @@ enum status job_clean(const struct pull_settings *s, const struct job *j, struct
             return fault_errno(why, ST_RETRY, "cannot remove the old '%s'", path);
     }
     return ST_OK;
+}
+
+void job_retire(const struct pull_settings *s, const struct exposure *x, int number)
+{
+    struct job j = {.number = number};
+    char path[PULL_PATH];
+    struct fault why;
+    do {
+        if (job_folder(x, j.number++, j.folder, sizeof j.folder, &why) != ST_OK)
+            return;
+        job_path(s, &j, "job.json", path);
+    } while (unlink(path) == 0);
 }
 
 enum status job_write_end(const struct pull_settings *s, const struct job *j, struct fault *why)

@@ -19,7 +19,10 @@ void job_path(const struct pull_settings *s, const struct job *j, const char *fi
  * `ccds` with .job == j->number here, as the row has no id yet). */
 enum status job_write(const struct pull_settings *s, const struct exposure *x, const struct job *j,
                       const struct ccd *ccds, size_t count, struct fault *why);
-/* Removes result.json and end.json of an earlier attempt. */
+/* Folders of an earlier round from this number on are no jobs any more: without job.json,
+ * `rebuild` passes them by. Their other files stay. */
+void job_retire(const struct pull_settings *s, const struct exposure *x, int number);
+/* Removes result.json, end.json and drafts of an earlier attempt. */
 enum status job_clean(const struct pull_settings *s, const struct job *j, struct fault *why);
 enum status job_write_end(const struct pull_settings *s, const struct job *j, struct fault *why);
 

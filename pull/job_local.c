@@ -62,7 +62,8 @@ struct birth {
 static _Noreturn void die_saying(const char *what, const char *program)
 {
     const char *words = strerrordesc_np(errno);
-    const char *parts[] = {"skyferry-pull: cannot ", what, program, ": ", words ? words : "?", "\n"};
+    const char *parts[] = {"skyferry-pull: cannot ", what, program, ": ", words ? words : "?",
+                           "\n"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
         (void)!write(STDERR_FILENO, parts[i], strlen(parts[i]));
     _exit(127);

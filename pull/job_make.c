@@ -85,6 +85,7 @@ void jobs_make(struct agent *a, struct flight *f)
             st = job_write(&a->s, &f->x, &j, p.ccds, p.count, &why);
     }
     if (st == ST_OK) {
+        job_retire(&a->s, &f->x, p.last + 1);
         crash_point("pull:jobfiles");
         f->work = &p;
         f->record = record;

@@ -27,6 +27,13 @@ enum status placing_path(const struct pull_settings *s, const struct exposure *x
     return place_path(s->place[type], &v, out, size, why);
 }
 
+enum status placing_claim(const struct pull_settings *s, const struct exposure *x, char *out,
+                          size_t size, struct fault *why)
+{
+    struct ccd none = {.ccd = 0};
+    return placing_path(s, x, &none, out, size, why);
+}
+
 enum status placing_file(const struct pull_settings *s, const struct exposure *x,
                          const struct ccd *c, struct place_file *file, struct fault *why)
 {

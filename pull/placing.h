@@ -20,6 +20,10 @@ void placing_ccd(struct ccd *out, const struct exposure *x, const struct member 
 enum status placing_path(const struct pull_settings *s, const struct exposure *x,
                          const struct ccd *one, char *out, size_t size, struct fault *why);
 
+/* What two exposures have in common that claim the same names: the path of no ccd. */
+enum status placing_claim(const struct pull_settings *s, const struct exposure *x, char *out,
+                          size_t size, struct fault *why);
+
 /* The same as a request, with what to do when the name is taken, and the workspace's copy. */
 enum status placing_file(const struct pull_settings *s, const struct exposure *x,
                          const struct ccd *c, struct place_file *file, struct fault *why);

@@ -60,7 +60,8 @@ static void last_column(const struct exposure *x, char *out, size_t size)
 static bool draw_row(void *ctx, const struct exposure *x)
 {
     struct table *t = ctx;
-    char name[24], object[16], ccds[24], jobs[24], ratio[16] = "-", stored[16], placed[16], last[16];
+    char name[24], object[16], ccds[24], jobs[24];
+    char ratio[16] = "-", stored[16], placed[16], last[16];
     const int64_t *s = x->stamp;
     if (strcmp(t->night, x->night) != 0) {
         snprintf(t->night, sizeof t->night, "%s", x->night);

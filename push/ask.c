@@ -70,7 +70,8 @@ int mode_command(const struct config *c, enum order_mode mode)
         fprintf(stderr, "skyferry-push: %s\n", why.text);
         return EXIT_FAILED;
     }
-    printf("the agent (pid %ld) is in %s mode now\n", pid, words[mode]);
+    printf("the agent (pid %ld) is in %s mode now, until it stops; [ship] mode = %s keeps it\n", pid,
+           words[mode], words[mode]);
     return EXIT_DONE;
 }
 

@@ -197,7 +197,8 @@ static enum status watch_silence(struct lane *l, int64_t *until, struct fault *w
     if (!talk_up(l->talk)) {
         *until = l->give_up;
         if (now >= *until)
-            return fault(why, ST_RETRY, "%.100s: skyferry-pull has not answered in time",
+            return fault(why, ST_RETRY, "%.100s: the login worked, but skyferry-pull has not answered in time: is its "
+                         "machine busy, or is the account's shell start-up there (~/.bashrc) slow?",
                          l->o.host);
     } else if (l->due_since != 0) {
         *until = (heard > l->due_since ? heard : l->due_since) + silence;

@@ -175,7 +175,10 @@ int sweep_command(const struct config *c, const struct sweep_options *o)
     }
     tally(&s, &t);
     print_tally(&s, &t);
-    if (o->dry_run) {
+    if (t.total == 0 && o->night) {
+        fprintf(stderr, "skyferry-push: there is no exposure of night %s below %s; is it the night "
+                        "that you mean?\n", o->night, c->set.directory);
+    } else if (o->dry_run) {
         print_missing(&s);
         code = t.missing > t.excluded ? EXIT_INCOMPLETE : EXIT_DONE;
     } else {

@@ -93,7 +93,8 @@ static void run_look(struct pool_job *job)
     j->facts = s.facts;
     if (s.fd >= 0)
         j->file = s.file;
-    j->of_night = in_night(j);
+    /* What cannot be read tells no night: it counts, so that no night passes for complete. */
+    j->of_night = j->grade != ST_OK || in_night(j);
     if (j->grade == ST_OK && j->of_night && (changed || !j->sha256[0])) {
         j->grade = digest_fd(s.fd, s.file.size, j->sha256, &j->why);
         j->hashed = j->grade == ST_OK;

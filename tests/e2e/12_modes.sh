@@ -31,7 +31,10 @@ mode_is() { push status --json | jq -e --arg m "$1" '.agent.mode == $m'; }
 
 # ---- serial ----
 write_push ship.mode=serial
+# Files that have been quiet for settle_seconds are whole at once: so all have come before the
+# first is chosen.
 shot 900001 03; shot 900002 01; shot 900003 05; shot 900004 02; shot 900005 04
+sleep 1.2
 start_push
 eventually "serial: five wait for the far end" 20 waiting 5
 same "serial: one of them is under way" "$(push_count sending)" 1
@@ -45,6 +48,7 @@ same "the receipts tell the same order" \
 # ---- batch, by the forerunner's options, over a configuration that says serial ----
 anew
 shot 900011 03; shot 900012 01; shot 900013 05; shot 900014 02; shot 900015 04
+sleep 1.2
 start_push --method=b --nbundle 2
 eventually "--method=b: five wait for the far end" 20 waiting 5
 same "--nbundle 2: two of them are under way" "$(push_count sending)" 2

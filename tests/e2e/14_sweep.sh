@@ -12,7 +12,8 @@ says "and it says what" "$WORK/out" 'missing 4|4 missing'
 same "a dry run sends nothing" "$(find "$STORE/bundles" -name '*.tar' 2>/dev/null | wc -l)" 0
 exits "--exp-min sends what has a larger number and is content" 0 push sweep --exp-min 200003
 same "one bundle" "$(find "$STORE/bundles" -name '*.tar' | wc -l)" 1
-exits "a night without exposures: nothing to do" 0 push sweep --night ut160831
+exits "a night without exposures does not pass for a complete one" 1 push sweep --night ut160831
+says "and is named" "$WORK/out" 'no exposure of night ut160831'
 exits "a malformed night is a usage error" 2 push sweep --night 160831
 exits "the rest is sent" 0 push sweep --night ut240405
 says "with its counts" "$WORK/out" 'missing|sent'
@@ -39,6 +40,7 @@ check "and is there whole again" whole
 
 head -c 50000 "$WATCH/DECam_00200001.fits.fz" >"$WATCH/broken.fits.fz"
 exits "a truncated local file: not everything is delivered" 3 push sweep
+exits "of whatever night: its own cannot be known" 3 push sweep --night ut240405
 says "and it is named" "$WORK/out" 'broken'
 rm "$WATCH/broken.fits.fz"
 
