@@ -134,6 +134,23 @@ static void a_tar_filed_without_its_receipt_gets_one(void **state)
     assert_int_equal(exposure_named("exp_8400").placed, 2);
 }
 
+/* The crash between the new name and the end of the old one. */
+static void one_file_of_two_names_is_one_exposure(void **state)
+{
+    (void)state;
+    struct recipe r = {.name = "exp_8500"};
+    char from[PULL_PATH];
+    drop(&r, "exp_8500.tar");
+    pull_path(&settings, "exp_8500.tar", from);
+    TRY(fs_mkdirs(in_store("bundles/ut160901"), WHY));
+    assert_int_equal(link(from, in_store("bundles/ut160901/exp_8500.tar")), 0);
+    for (int i = 0; i < 50 && exists("exp_8500.tar"); i++)
+        run_agent(1);
+    assert_false(exists("exp_8500.tar"));
+    assert_int_equal(exposure_named("exp_8500").placed, 2);
+    assert_int_equal(count_files("bundles", "*.tar"), 1);
+}
+
 #define IN_STORE(test) cmocka_unit_test_setup_teardown(test, store_setup, store_teardown)
 
 int main(void)
@@ -143,6 +160,7 @@ int main(void)
         IN_STORE(push_may_ask_for_it),
         IN_STORE(a_taken_name_is_not_overwritten),
         IN_STORE(a_broken_tar_is_parked_until_it_changes),
+        IN_STORE(one_file_of_two_names_is_one_exposure),
         IN_STORE(a_tar_filed_without_its_receipt_gets_one),
     };
     return cmocka_run_group_tests_name("pull adopt", tests, NULL, NULL);

@@ -202,6 +202,19 @@ static void a_damaged_catalogue_can_be_rebuilt(void **state)
     assert_int_equal(access(old, F_OK), 0);
 }
 
+static void folders_of_an_earlier_round_are_no_jobs(void **state)
+{
+    (void)state;
+    settings.ccds_per_job = 2; /* so that reprocessing makes one job where there were two */
+    ask("exp_9000", ASK_REPROCESS, false);
+    run_agent(2);
+    assert_int_equal(exposure_named("exp_9000").jobs, 1);
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("4 of 4 ccds placed, 3 jobs");
+    assert_int_equal(exposure_named("exp_9000").jobs, 1);
+    assert_true(exists("jobs/ut160901/exp_9000/q2/out")); /* what it wrote is kept */
+}
+
 static void a_foreign_fits_file_is_no_ccd(void **state)
 {
     (void)state;
@@ -232,6 +245,7 @@ int main(void)
         NIGHT_OF(a_running_daemon_is_not_pulled_from_under),
         NIGHT_OF(a_store_that_is_not_there_is_no_empty_store),
         NIGHT_OF(a_damaged_catalogue_can_be_rebuilt),
+        NIGHT_OF(folders_of_an_earlier_round_are_no_jobs),
         NIGHT_OF(a_foreign_fits_file_is_no_ccd),
     };
     return cmocka_run_group_tests_name("pull rebuild and verify", tests, NULL, NULL);
