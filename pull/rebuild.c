@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/fits.h"
+#include "common/log.h"
 #include "common/fsutil.h"
 #include "common/watch.h"
 #include "pull/job_files.h"
@@ -46,7 +47,22 @@ static void on_bundle(void *ctx, const char *path, enum watch_hint hint)
     t->bundles[t->bundle_count++] = (struct tree_bundle){rel, stored};
 }
 
-/* Fills in what the header says; false when the file is not one of ours, or not whole. */
+/* A damaged file must not be taken for a placed ccd: its sums are checked, all of it is read. */
+static bool is_sound(int fd, const struct fits_hdu *hdu, const char *path)
+{
+    struct buf bytes = {0};
+    struct fault why;
+    enum status st = fits_read_hdu(fd, hdu, &bytes, &why);
+    if (st == ST_OK)
+        st = fits_check_sums(bytes.data, bytes.len, &why);
+    buf_free(&bytes);
+    if (st != ST_OK)
+        log_error(AT(.stage = "rebuild"), "%s is damaged and not catalogued: %s; to make it anew: "
+                  "remove it, then skyferry-pull reprocess --name its exposure", path, why.text);
+    return st == ST_OK;
+}
+
+/* Fills in what the header says; false when the file is not one of ours, not whole, or damaged. */
 static bool read_file(const char *path, struct tree_file *out)
 {
     struct fits_file f = {0};
@@ -61,7 +77,8 @@ static bool read_file(const char *path, struct tree_file *out)
     if (fstat(fd, &st) == 0 && fits_scan(fd, &f, &why) == ST_OK && f.count > 0 &&
         f.end == f.size && fits_read_header(fd, &f.hdu[0], &h, &why) == ST_OK)
         ok = fits_header_text(&h, "SFSHA", out->sha256, sizeof out->sha256) &&
-             fits_header_int(&h, "SFHDU", &hdu) && digest_valid(out->sha256);
+             fits_header_int(&h, "SFHDU", &hdu) && digest_valid(out->sha256) &&
+             is_sound(fd, &f.hdu[0], path);
     if (ok) {
         fits_header_text(&h, "DATASUM", out->datasum, sizeof out->datasum);
         fits_header_text(&h, "CHECKSUM", out->checksum, sizeof out->checksum);

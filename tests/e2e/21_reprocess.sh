@@ -108,6 +108,14 @@ exits "rebuild of a lost catalogue" 0 pull rebuild
 picture >"$WORK/after"
 check "says the same again" diff -u "$WORK/before" "$WORK/after"
 exits "verify is content with it" 0 pull verify
+damaged=$(victim '210003_1.fits')
+flip "$damaged" $(($(stat -c %s "$damaged") - 4000))
+pull rebuild >"$WORK/out" 2>&1
+says "a damaged file is not taken for a placed ccd" "$WORK/out" '19 of 20 ccds placed'
+says "it is named, with the remedy" "$WORK/out" "${damaged##*/} is damaged.*remove it"
+rm "$damaged"
+exits "reprocess makes it anew" 0 pull reprocess --name DECam_00210003
+exits "and all is well" 0 pull verify
 start_pull
 wait_for 5 eval 'pull status --json | jq -e ".daemon > 0"'
 exits "not beside a running daemon" 1 pull rebuild
