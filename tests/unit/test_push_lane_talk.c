@@ -197,7 +197,7 @@ static void jobs_become_frames_and_answers_events(void **state)
     assert_string_equal(e->why.text, "the store is full");
     lane_event_free(e);
     assert_true(atomic_load(&in_flight) == -7);
-    struct receipt r = {.id = ID, .name = "DECam_700", .stored = "ut160901/DECam_700.tar",
+    static const struct receipt r = {.id = ID, .name = "DECam_700", .stored = "ut160901/DECam_700.tar",
                         .night = "ut160901", .size = 7, .sha256 = ID, .source_name = "x.fits",
                         .source_sha256 = ID};
     struct buf b = {0};
