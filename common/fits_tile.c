@@ -9,9 +9,23 @@
  * twice the time, and reads past the end of a damaged tile. */
 #include <fitsio2.h>
 
+static void init_cfitsio(void)
+{
+    fits_init_cfitsio();
+}
+
+/* Before any call that may report an error: until then cfitsio's lock is not recursive, and an
+ * error inside a locked routine would wait for itself for ever. */
+static void ready(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_cfitsio);
+}
+
 bool fits_rice_decode(unsigned char *bytes, size_t len, void *values, size_t n, int size,
                       int block)
 {
+    ready();
     switch (size) {
     case 1:
         return fits_rdecomp_byte(bytes, (int)len, values, (int)n, block) == 0;
@@ -24,6 +38,7 @@ bool fits_rice_decode(unsigned char *bytes, size_t len, void *values, size_t n, 
 
 long fits_rice_encode(void *values, size_t n, int size, int block, unsigned char *out, size_t room)
 {
+    ready();
     switch (size) {
     case 1:
         return fits_rcomp_byte(values, (int)n, out, (int)room, block);
@@ -38,6 +53,7 @@ bool fits_gzip_decode(const unsigned char *bytes, size_t len, void *out, size_t 
 {
     int status = 0;
     char *in = (char *)(uintptr_t)bytes, *to = out; /* cfitsio only reads `in` */
+    ready();
     /* Without a realloc function it stops at the room given. */
     return uncompress2mem_from_mem(in, len, &to, &room, NULL, got, &status) == 0;
 }
@@ -55,16 +71,12 @@ long fits_gzip_encode(const void *bytes, size_t len, unsigned char *out, size_t 
 bool fits_hcompress_decode(unsigned char *bytes, bool narrow, int smooth, void *out)
 {
     int nx, ny, scale, status = 0;
+    ready();
     if (narrow)
         fits_hdecompress(bytes, smooth, out, &nx, &ny, &scale, &status);
     else
         fits_hdecompress64(bytes, smooth, out, &nx, &ny, &scale, &status);
     return status == 0;
-}
-
-static void init_cfitsio(void)
-{
-    fits_init_cfitsio();
 }
 
 /* The pixels as they are stored, in the machine's order. Undefined ones become the NaN that
@@ -98,12 +110,11 @@ static int read_pixels(void *file, size_t file_size, const struct tiles *t, void
 enum status fits_run_decompress(struct buf *file, const struct tiles *t, unsigned char *pixels,
                                 size_t size, struct fault *why)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
     int bytes = abs(t->image.bitpix) / 8;
     void *native = calloc(1, size);
     if (!native)
         return fault(why, ST_RETRY, "no memory for an image of %zu bytes", size);
-    pthread_once(&once, init_cfitsio);
+    ready();
     int status = read_pixels(file->data, file->len, t, native);
     if (status == 0)
         fits_swap_copy(pixels, native, size / (size_t)bytes, bytes);

@@ -270,6 +270,11 @@ static enum status load_by_cfitsio(const struct fits_header *table, const struct
     struct buf file = {0};
     if (t->image.bitpix == 64)
         return fault(why, ST_REJECT, "64-bit tiles (ZBITPIX = 64) of this kind cannot be read");
+    /* Rice, PLIO and Hcompress hold integers; cfitsio would read past what they unpack to. */
+    bool integers = t->method != TILE_GZIP_1 && t->method != TILE_GZIP_2;
+    if (integers && t->image.bitpix < 0 && !t->quantised)
+        return fault(why, ST_REJECT, "the tiles hold integers, but ZBITPIX = %d says floats",
+                     t->image.bitpix);
     enum status st = check_tiles(t, why);
     if (st == ST_OK)
         st = stub_file(table, t, &file, why);

@@ -4,6 +4,8 @@
 #include "push/lane_talk_inner.h"
 #include "push/lane_words.h"
 
+#define PONGS_MAX ((size_t)8 << 20) /* unsent bytes beyond which no PING is answered */
+
 #ifndef SKYFERRY_VERSION
 #define SKYFERRY_VERSION "unknown"
 #endif
@@ -161,6 +163,9 @@ static enum status hear_answer(struct talk *t, const struct wire_frame *f, const
 
 static enum status hear(struct talk *t, const struct wire_frame *f, struct fault *why)
 {
+    /* A far end that asks and does not read must not fill our memory. */
+    if (f->type == WIRE_PING && t->out.len + f->length > PONGS_MAX)
+        return fault(why, ST_RETRY, "the far end sends PING after PING and reads no answer");
     if (f->type == WIRE_PING)
         return wire_put(&t->out, WIRE_PONG, f->stream, f->payload, f->length) ? ST_OK
                                                                              : no_event(why);
