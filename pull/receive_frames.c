@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/fsutil.h"
@@ -158,6 +159,11 @@ static void on_hello(struct session *s, const struct wire_frame *f)
                    hello.software, hello.protocol, SKYFERRY_VERSION, WIRE_VERSION);
     if (st == ST_OK)
         st = fs_join(incoming, sizeof incoming, s->store->root, "incoming", &why);
+    /* A root that is gone may be a file system that is not mounted: making it anew below the
+     * mount point would give receipts for what vanishes when it is back. */
+    if (st == ST_OK && access(s->store->root, F_OK) != 0)
+        st = fault(&why, ST_RETRY, "the store '%.300s' is not there: is its file system mounted?",
+                   s->store->root);
     if (st == ST_OK && (st = fs_mkdirs(incoming, &why)) != ST_OK) {
         fault_within(&why, "the store cannot be used: ");
         why.grade = ST_RETRY;
