@@ -26,23 +26,23 @@ static bool has_flock(char *locks, unsigned long long inode, long *pid)
     return false;
 }
 
-/* The number in the lock file, and is it alive? */
-static long written_pid(const char *path)
+long fs_lock_pid(const char *path)
 {
     struct buf text = {0};
     long pid = 0;
     if (fs_read_file(path, 64, &text, NULL) == ST_OK && buf_append(&text, "", 1))
         pid = strtol((const char *)text.data, NULL, 10);
     buf_free(&text);
-    return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM) ? pid : 0;
+    return pid > 0 ? pid : 0;
 }
 
 long fs_lock_holder(const char *path)
 {
     struct stat st;
     struct buf locks = {0};
-    long pid = written_pid(path), holder = 0;
-    if (!pid || stat(path, &st) != 0)
+    long pid = fs_lock_pid(path), holder = 0;
+    bool alive = pid && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+    if (!alive || stat(path, &st) != 0)
         return 0;
     /* The number may have been given to another process since; the kernel knows better. */
     if (fs_read_file("/proc/locks", MAX_LOCKS, &locks, NULL) == ST_OK && buf_append(&locks, "", 1) &&

@@ -87,11 +87,7 @@ static enum status lock_held(int fd, const char *path, struct fault *why)
  * it executes its program or ends: no reason to refuse, only to wait a moment. */
 static bool lock_inherited(const char *path)
 {
-    struct buf text = {0};
-    long pid = 0;
-    if (fs_read_file(path, 64, &text, NULL) == ST_OK && buf_append(&text, "", 1))
-        pid = strtol((const char *)text.data, NULL, 10);
-    buf_free(&text);
+    long pid = fs_lock_pid(path);
     return pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
 }
 

@@ -70,6 +70,8 @@ enum status fs_lock(const char *path, int *fd, struct fault *why);
 /* Who holds it: the pid, 0 when nobody does. Looks without touching the lock, so that a look
  * can never keep an agent from starting. */
 long fs_lock_holder(const char *path);
+/* The pid written into a lock file, alive or not; 0 when there is none. */
+long fs_lock_pid(const char *path);
 
 /* Bytes an unprivileged writer may still use, -1 on error. */
 int64_t fs_free_bytes(const char *path);
