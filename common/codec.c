@@ -1,5 +1,6 @@
 #include "common/codec_j2k.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Each row lives in its own file, codec_NAME.c. */
@@ -34,6 +35,59 @@ const struct codec *codec_choose(const struct codec_options *o, const struct fit
     if (!tiled && codec_rice.accepts(img, o))
         return &codec_rice;
     return &codec_original;
+}
+
+/* ---- decoding ---- */
+
+struct plane {
+    unsigned char *data;
+    size_t row;
+};
+
+static enum status keep_row(void *ctx, int64_t y, const unsigned char *row, struct fault *why)
+{
+    const struct plane *p = ctx;
+    (void)why;
+    memcpy(p->data + (size_t)y * p->row, row, p->row);
+    return ST_OK;
+}
+
+static size_t row_bytes(const struct fits_image *img)
+{
+    return img->naxis > 0 ? (size_t)img->naxes[0] * (size_t)abs(img->bitpix) / 8 : 0;
+}
+
+enum status codec_decode(const struct codec *c, const void *bytes, size_t len,
+                         struct fits_image *img, struct fault *why)
+{
+    if (c->decode)
+        return c->decode(bytes, len, img, why);
+    enum status st = fits_image_shape(img, why);
+    if (st != ST_OK)
+        return st;
+    struct plane p = {malloc(img->size ? img->size : 1), row_bytes(img)};
+    if (!p.data)
+        return fault(why, ST_RETRY, "no memory for an image of %zu bytes", img->size);
+    st = c->rows(bytes, len, img, keep_row, &p, why);
+    if (st == ST_OK)
+        img->data = p.data;
+    else
+        free(p.data);
+    return st;
+}
+
+enum status codec_rows(const struct codec *c, const void *bytes, size_t len,
+                       struct fits_image *img, codec_row_fn *fn, void *ctx, struct fault *why)
+{
+    if (c->rows)
+        return c->rows(bytes, len, img, fn, ctx, why);
+    enum status st = c->decode(bytes, len, img, why);
+    size_t row = row_bytes(img);
+    for (size_t at = 0, y = 0; st == ST_OK && row > 0 && at + row <= img->size; at += row, y++)
+        st = fn(ctx, (int64_t)y, img->data + at, why);
+    free(img->data);
+    img->data = NULL;
+    return st;
 }
 
 bool codec_is_lossless(const struct codec *c, const struct codec_options *o)

@@ -13,8 +13,15 @@ struct codec_options {
     const char *method; /* configured: "htj2k", "jp2", "rice", "original" */
     double qstep;       /* quantisation step as a fraction of the sample range (16-bit data: of
                            65536); below 1e-5: lossless, which is then smaller */
+    double step[3];     /* htj2k: such steps for wavelet level 1 (the finest), level 2, and all
+                           coarser ones, in place of qstep; step[0] is 0: qstep for all */
+    int offset;         /* with step: about the sky's value, which becomes 0 on the way */
     bool reversible;    /* htj2k and jp2: lossless, qstep not used */
 };
+
+/* One row of stored values (naxes[0] of them, big-endian), y counted through all planes. Anything
+ * but OK ends the decoding and is what it returns. */
+typedef enum status codec_row_fn(void *ctx, int64_t y, const unsigned char *row, struct fault *why);
 
 struct codec {
     const char *name;   /* in the manifest and the settings */
@@ -26,11 +33,11 @@ struct codec {
     /* Appends the member's bytes to out. */
     enum status (*encode)(const struct fits_image *img, const struct codec_options *o,
                           struct buf *out, struct fault *why);
-    /* img->header is set for codecs without has_header, data is not; fills data (and header
-     * for the others). REJECT, never a crash, on bytes that are corrupt or of another shape:
-     * .jph and .jp2 end with a digest of their own, .fits.fz carries CHECKSUM and DATASUM. */
+    /* One of the two is set; call codec_decode and codec_rows, which work with either. */
     enum status (*decode)(const void *bytes, size_t len, struct fits_image *img,
                           struct fault *why);
+    enum status (*rows)(const void *bytes, size_t len, struct fits_image *img, codec_row_fn *fn,
+                        void *ctx, struct fault *why);
     const char *sentence; /* for docs and the log */
 };
 
@@ -45,6 +52,17 @@ const struct codec *const *codec_all(void);
  * or holds tiled floats, is also the HDU as it stands. Never NULL. */
 const struct codec *codec_choose(const struct codec_options *o, const struct fits_image *img,
                                  bool tiled, bool tiled_lossless);
+
+/* A member's bytes back into an image. img->header is set for codecs without has_header, data is
+ * not; fills data (and header for the others). REJECT, never a crash, on bytes that are corrupt
+ * or of another shape: .jph and .jp2 end with a digest of their own, .fits.fz carries CHECKSUM
+ * and DATASUM. */
+enum status codec_decode(const struct codec *c, const void *bytes, size_t len,
+                         struct fits_image *img, struct fault *why);
+/* The same row by row: where the codec can, without a plane of its own. img is left without data
+ * (of codecs without has_header only its shape is set). */
+enum status codec_rows(const struct codec *c, const void *bytes, size_t len,
+                       struct fits_image *img, codec_row_fn *fn, void *ctx, struct fault *why);
 
 /* Is what this codec gives back for these options bit-exact? */
 bool codec_is_lossless(const struct codec *c, const struct codec_options *o);

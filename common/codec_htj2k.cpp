@@ -2,7 +2,7 @@
  * them leaves this file. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow" /* struct fault and fault(): two names in C */
-#include "common/codec_j2k.h"
+#include "common/codec_htj2k.h"
 #pragma GCC diagnostic pop
 
 #include <cstdint>
@@ -136,11 +136,11 @@ private:
  * lowest subband does reach that. Its largest value is half the range times 1.69, over a step
  * of qstep / 33.9 at five levels, half of that at four, ...: hence so many levels only for
  * qstep >= 0.857e-6 * 2^levels (a little more here). */
-ojph::ui32 levels_of(const j2k_shape &s, const struct codec_options *o)
+int levels_of(const j2k_shape &s, const struct codec_options *o)
 {
     uint32_t side = s.width > s.height ? s.width : s.height;
     double finest = 0.88e-6 * 2;
-    ojph::ui32 levels = 0;
+    int levels = 0;
     while (levels < J2K_LEVELS && side > 1u << levels &&
            (!j2k_is_lossy(o) || o->qstep >= finest)) {
         levels++;
@@ -149,65 +149,41 @@ ojph::ui32 levels_of(const j2k_shape &s, const struct codec_options *o)
     return levels;
 }
 
-void configure(ojph::codestream &cs, const j2k_shape &s, const struct codec_options *o)
+void configure(ojph::codestream &cs, const htj2k_plane &p)
 {
     ojph::param_siz siz = cs.access_siz();
-    siz.set_image_extent(ojph::point(s.width, s.height));
+    siz.set_image_extent(ojph::point(p.width, p.height));
     siz.set_num_components(1);
-    siz.set_component(0, ojph::point(1, 1), static_cast<ojph::ui32>(s.bits), s.is_signed);
+    siz.set_component(0, ojph::point(1, 1), static_cast<ojph::ui32>(p.bits), p.is_signed);
     siz.set_image_offset(ojph::point(0, 0));
     siz.set_tile_size(ojph::size(0, 0)); /* one tile, the image */
     siz.set_tile_offset(ojph::point(0, 0));
     ojph::param_cod cod = cs.access_cod();
-    cod.set_num_decomposition(levels_of(s, o));
+    cod.set_num_decomposition(static_cast<ojph::ui32>(p.levels));
     cod.set_block_dims(64, 64);
     cod.set_progression_order("RPCL");
     cod.set_color_transform(false);
-    cod.set_reversible(!j2k_is_lossy(o));
-    if (j2k_is_lossy(o))
-        cs.access_qcd().set_irrev_quant(static_cast<float>(o->qstep));
+    cod.set_reversible(p.reversible);
+    if (!p.reversible)
+        cs.access_qcd().set_irrev_quant(static_cast<float>(p.qstep));
     cs.set_planar(true);
 }
 
-void encode_lines(const struct fits_image *img, const j2k_shape &s, const struct codec_options *o,
-                  struct buf *out)
+void encode_lines(const htj2k_plane &p, struct buf *out)
 {
     begin();
     ojph::codestream cs;
     buf_outfile file(out);
     ojph::ui32 component;
-    configure(cs, s, o);
+    configure(cs, p);
     cs.write_headers(&file);
-    const unsigned char *stored = img->data;
-    size_t line_bytes = static_cast<size_t>(s.width) * (s.bits / 8);
     ojph::line_buf *line = cs.exchange(nullptr, component);
-    for (ojph::ui32 y = 0; y < s.height; y++, stored += line_bytes) {
-        j2k_read_line(&s, stored, line->i32);
+    for (ojph::ui32 y = 0; y < p.height; y++) {
+        p.line(p.ctx, y, line->i32);
         line = cs.exchange(line, component);
     }
     cs.flush();
     cs.close();
-}
-
-void decode_lines(const unsigned char *bytes, size_t len, const j2k_shape &s, unsigned char *stored)
-{
-    begin();
-    ojph::codestream cs;
-    window file(bytes, len);
-    ojph::ui32 component;
-    cs.read_headers(&file);
-    cs.set_planar(true);
-    cs.create();
-    size_t line_bytes = static_cast<size_t>(s.width) * (s.bits / 8);
-    for (ojph::ui32 y = 0; y < s.height; y++, stored += line_bytes) {
-        ojph::line_buf *line = cs.pull(component);
-        if (!line || component != 0 || line->size < s.width)
-            throw std::runtime_error("a line is missing");
-        j2k_write_line(&s, line->i32, stored);
-    }
-    cs.close();
-    if (heard.used)
-        throw std::runtime_error("a warning");
 }
 
 /* Call in a catch block: the exception at hand as a fault. OpenJPH throws runtime_error,
@@ -232,6 +208,29 @@ enum status no_memory(struct fault *why)
     return fault(why, ST_RETRY, "HTJ2K: no memory for a picture");
 }
 
+/* ---- an image ---- */
+
+struct picture {
+    const struct fits_image *img;
+    const j2k_shape *shape;
+};
+
+void picture_line(void *ctx, uint32_t y, int32_t *samples)
+{
+    const picture *p = static_cast<const picture *>(ctx);
+    size_t line_bytes = static_cast<size_t>(p->shape->width) * (p->shape->bits / 8);
+    j2k_read_line(p->shape, p->img->data + y * line_bytes, samples);
+}
+
+enum status encode_plain(const struct fits_image *img, const j2k_shape &s,
+                         const struct codec_options *o, struct buf *out, struct fault *why)
+{
+    picture p = {img, &s};
+    htj2k_plane plane = {s.width, s.height, s.bits, s.is_signed, !j2k_is_lossy(o),
+                         levels_of(s, o), o->qstep, picture_line, &p};
+    return htj2k_codestream(&plane, out, why);
+}
+
 enum status encode(const struct fits_image *img, const struct codec_options *o, struct buf *out,
                    struct fault *why)
 {
@@ -241,13 +240,11 @@ enum status encode(const struct fits_image *img, const struct codec_options *o, 
     enum status st = j2k_shape_of(&shaped, &s, why);
     if (st != ST_OK)
         return st;
+    s.shifted = !o->reversible && o->step[0] > 0;
+    s.offset = static_cast<int32_t>(o->offset);
     if (!j2k_open_boxes(&s, J2K_HT, out, &start))
         return no_memory(why);
-    try {
-        encode_lines(img, s, o, out);
-    } catch (...) {
-        st = caught(ST_REJECT, "encoding", why);
-    }
+    st = s.shifted ? htj2k_shaped(img, &s, o, out, why) : encode_plain(img, s, o, out, why);
     if (st == ST_OK && !j2k_close_boxes(out, start))
         st = fault(why, ST_REJECT, "HTJ2K encoding: no memory, or a codestream longer than 4 GB");
     if (st != ST_OK)
@@ -255,7 +252,24 @@ enum status encode(const struct fits_image *img, const struct codec_options *o, 
     return st;
 }
 
-enum status decode(const void *bytes, size_t len, struct fits_image *img, struct fault *why)
+/* ---- back ---- */
+
+struct rows {
+    const j2k_shape *shape;
+    codec_row_fn *fn;
+    void *ctx;
+    unsigned char *stored; /* one row, aligned for its values */
+};
+
+enum status stored_row(void *ctx, uint32_t y, const int32_t *samples, struct fault *why)
+{
+    const rows *r = static_cast<const rows *>(ctx);
+    j2k_write_line(r->shape, samples, r->stored);
+    return r->fn(r->ctx, y, r->stored, why);
+}
+
+enum status decode_rows(const void *bytes, size_t len, struct fits_image *img, codec_row_fn *fn,
+                        void *ctx, struct fault *why)
 {
     j2k_shape s;
     const unsigned char *codestream;
@@ -265,25 +279,63 @@ enum status decode(const void *bytes, size_t len, struct fits_image *img, struct
         st = j2k_check(bytes, len, &s, J2K_HT, &codestream, &codestream_len, why);
     if (st != ST_OK)
         return st;
-    img->data = static_cast<unsigned char *>(malloc(img->size));
-    if (!img->data)
+    rows r = {&s, fn, ctx, static_cast<unsigned char *>(malloc(s.width * (s.bits / 8u)))};
+    if (!r.stored)
         return no_memory(why);
-    try {
-        decode_lines(codestream, codestream_len, s, img->data);
-    } catch (...) {
-        st = caught(ST_REJECT, "decoding", why);
-        free(img->data);
-        img->data = nullptr;
-    }
+    st = htj2k_lines(codestream, codestream_len, s.width, s.height, stored_row, &r, why);
+    free(r.stored);
     return st;
 }
 
 } // namespace
 
 extern "C" {
+enum status htj2k_codestream(const struct htj2k_plane *p, struct buf *out, struct fault *why)
+{
+    size_t start = out->len;
+    enum status st = ST_OK;
+    try {
+        encode_lines(*p, out);
+    } catch (...) {
+        st = caught(ST_REJECT, "encoding", why);
+        out->len = start;
+    }
+    return st;
+}
+
+enum status htj2k_lines(const unsigned char *bytes, size_t len, uint32_t width, uint32_t height,
+                        enum status (*line)(void *ctx, uint32_t y, const int32_t *samples,
+                                            struct fault *why),
+                        void *ctx, struct fault *why)
+{
+    try {
+        begin();
+        ojph::codestream cs;
+        window file(bytes, len);
+        ojph::ui32 component;
+        cs.read_headers(&file);
+        cs.set_planar(true);
+        cs.create();
+        for (ojph::ui32 y = 0; y < height; y++) {
+            ojph::line_buf *got = cs.pull(component);
+            if (!got || component != 0 || got->size < width)
+                throw std::runtime_error("a line is missing");
+            enum status st = line(ctx, y, got->i32, why);
+            if (st != ST_OK)
+                return st;
+        }
+        cs.close();
+        if (heard.used)
+            throw std::runtime_error("a warning");
+        return ST_OK;
+    } catch (...) {
+        return caught(ST_REJECT, "decoding", why);
+    }
+}
+
 extern const struct codec codec_htj2k;
 const struct codec codec_htj2k = {
-    "htj2k", ".jph", false, true, j2k_accepts, encode, decode,
+    "htj2k", ".jph", false, true, j2k_accepts, encode, nullptr, decode_rows,
     "High-Throughput JPEG 2000 (ISO/IEC 15444-15): the fastest; lossless, or lossy by a "
     "quantisation step",
 };

@@ -1,6 +1,7 @@
 #include "common/codec_j2k.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/digest.h"
@@ -19,7 +20,7 @@
 
 bool j2k_is_lossy(const struct codec_options *o)
 {
-    return !o->reversible && !(o->qstep >= 0 && o->qstep < J2K_QSTEP_MIN);
+    return !o->reversible && (o->step[0] > 0 || !(o->qstep >= 0 && o->qstep < J2K_QSTEP_MIN));
 }
 
 static bool is_flat(const struct fits_image *img)
@@ -58,8 +59,9 @@ bool j2k_accepts(const struct fits_image *img, const struct codec_options *o)
     bool plain = real_or(&img->header, "BSCALE", 1) == 1 &&
                  (bzero == 0 || (img->bitpix == 16 && bzero == 32768) ||
                   (img->bitpix == 8 && bzero == -128));
-    return plain && fits_header_find(&img->header, "BLANK") < 0 && o->qstep > 0 &&
-           o->qstep <= J2K_QSTEP_MAX && img->naxes[0] >= J2K_LOSSY_SIDE &&
+    bool steps = o->step[0] > 0 || (o->qstep > 0 && o->qstep <= J2K_QSTEP_MAX);
+    return plain && fits_header_find(&img->header, "BLANK") < 0 && steps &&
+           img->naxes[0] >= J2K_LOSSY_SIDE &&
            img->naxes[1] >= J2K_LOSSY_SIDE;
 }
 
@@ -110,6 +112,12 @@ VECTORISE static void write8(const int32_t *restrict from, uint8_t *restrict to,
         to[i] = (uint8_t)(from[i] < 0 ? 0 : from[i] > 255 ? 255 : from[i]);
 }
 
+int j2k_depth(const struct j2k_shape *s, bool *is_signed)
+{
+    *is_signed = s->is_signed || s->shifted;
+    return s->shifted ? 17 : s->bits;
+}
+
 /* Both kinds of 16-bit data are the stored value with its sign bit turned, less 32768 when
  * the samples are signed. Rows of an even number of bytes in a malloc'ed image are aligned. */
 void j2k_read_line(const struct j2k_shape *s, const unsigned char *stored, int32_t *samples)
@@ -118,7 +126,7 @@ void j2k_read_line(const struct j2k_shape *s, const unsigned char *stored, int32
         read8(stored, samples, s->width);
     else
         read16((const uint16_t *)(const void *)stored, samples, s->width, 0x8000,
-               s->is_signed ? -32768 : 0);
+               (s->is_signed ? -32768 : 0) - (s->shifted ? s->offset : 0));
 }
 
 void j2k_write_line(const struct j2k_shape *s, const int32_t *samples, unsigned char *stored)
@@ -126,7 +134,8 @@ void j2k_write_line(const struct j2k_shape *s, const int32_t *samples, unsigned 
     if (s->bits == 8)
         write8(samples, stored, s->width);
     else
-        write16(samples, (uint16_t *)(void *)stored, s->width, s->is_signed ? -32768 : 0);
+        write16(samples, (uint16_t *)(void *)stored, s->width,
+                (s->is_signed ? -32768 : 0) - (s->shifted ? s->offset : 0));
 }
 
 /* ---- boxes ---- */
@@ -151,8 +160,17 @@ static uint32_t get_u32(const unsigned char *p)
  * figures and is compared as one run when decoding. */
 #define BOXES 85
 #define CODESTREAM_BOX 77 /* where the codestream's own box begins */
+#define SHIFTED_DEPTH (16 | 0x80)
 #define SEAL 88           /* the UUID box behind it */
 #define SEAL_DIGEST 24    /* where in it the digest begins */
+
+/* As the picture's header box and SIZ have it. */
+static unsigned char depth_byte(const struct j2k_shape *s)
+{
+    bool is_signed;
+    int depth = j2k_depth(s, &is_signed);
+    return (unsigned char)((depth - 1) | (is_signed ? 0x80 : 0));
+}
 
 static void fill_boxes(const struct j2k_shape *s, enum j2k_kind kind, unsigned char box[BOXES])
 {
@@ -170,7 +188,7 @@ static void fill_boxes(const struct j2k_shape *s, enum j2k_kind kind, unsigned c
         box[22] = box[30] = 'h';
     put_u32(box + 48, s->height);
     put_u32(box + 52, s->width);
-    box[58] = (unsigned char)((s->bits - 1) | (s->is_signed ? 0x80 : 0));
+    box[58] = depth_byte(s);
 }
 
 bool j2k_open_boxes(const struct j2k_shape *s, enum j2k_kind kind, struct buf *out, size_t *start)
@@ -214,7 +232,7 @@ enum marker {
 static enum status check_siz(const unsigned char *p, size_t len, const struct j2k_shape *s,
                              struct fault *why)
 {
-    uint32_t depth = (uint32_t)(s->bits - 1) | (s->is_signed ? 0x80 : 0);
+    uint32_t depth = depth_byte(s);
     static const unsigned char zeros[8];
     if (len != 39 || get_u16(p + 34) != 1)
         return fault(why, ST_REJECT, "the codestream has more than one component");
@@ -261,7 +279,27 @@ static enum status check_tile_part(const unsigned char *p, size_t left, struct f
     return ST_OK;
 }
 
-static enum status check_codestream(const unsigned char *p, size_t len, const struct j2k_shape *s,
+/* The comment with the offset; other comments say nothing. */
+static enum status check_comment(const unsigned char *p, size_t len, struct j2k_shape *s,
+                                 struct fault *why)
+{
+    char text[64], *end;
+    size_t words = strlen(J2K_OFFSET_WORDS);
+    if (!s->shifted || len < 2 + words || memcmp(p + 2, J2K_OFFSET_WORDS, words) != 0)
+        return ST_OK;
+    if (len - 2 >= sizeof text)
+        return fault(why, ST_REJECT, "the codestream's offset is too long");
+    memcpy(text, p + 2, len - 2);
+    text[len - 2] = '\0';
+    long offset = strtol(text + words, &end, 10);
+    if (end == text + words || *end || offset < -32768 || offset > 65535)
+        return fault(why, ST_REJECT, "the codestream's offset '%s' is no pixel value",
+                     text + words);
+    s->offset = (int32_t)offset;
+    return ST_OK;
+}
+
+static enum status check_codestream(const unsigned char *p, size_t len, struct j2k_shape *s,
                                     enum j2k_kind kind, struct fault *why)
 {
     size_t at = 2;
@@ -289,7 +327,9 @@ static enum status check_codestream(const unsigned char *p, size_t len, const st
             quantised = true;
         } else if (marker == CAP && kind == J2K_HT) {
             capable = size == 8;
-        } else if (marker != COM) {
+        } else if (marker == COM) {
+            st = check_comment(body, size - 2, s, why);
+        } else {
             st = fault(why, ST_REJECT, "the codestream has a marker 0x%04" PRIx32 " that this "
                        "program does not write", marker);
         }
@@ -333,9 +373,12 @@ static enum status check_file(const unsigned char *p, size_t len, const struct j
     return ST_OK;
 }
 
-enum status j2k_check(const void *file, size_t len, const struct j2k_shape *s, enum j2k_kind kind,
+enum status j2k_check(const void *file, size_t len, struct j2k_shape *s, enum j2k_kind kind,
                       const unsigned char **codestream, size_t *codestream_len, struct fault *why)
 {
+    const unsigned char *box = file;
+    s->offset = 0;
+    s->shifted = kind == J2K_HT && s->bits == 16 && len > BOXES && box[58] == SHIFTED_DEPTH;
     enum status st = check_file(file, len, s, kind, why);
     if (st != ST_OK)
         return st;

@@ -20,7 +20,12 @@ struct j2k_shape {
     uint32_t width, height;
     int bits;        /* 8 or 16 */
     bool is_signed;  /* 16-bit without BZERO = 32768 */
+    bool shifted;    /* samples have 17 bits with sign: the value less offset, so that what lies
+                        near the sky is near zero; the codestream's comment says the offset */
+    int32_t offset;
 };
+
+#define J2K_OFFSET_WORDS "skyferry: pixel = sample + "
 
 enum j2k_kind { J2K_PART1, J2K_HT };
 
@@ -37,6 +42,7 @@ enum status j2k_shape_of(struct fits_image *img, struct j2k_shape *out, struct f
 
 /* One line of width pixels: stored big-endian values to samples, and back with samples cut
  * to the range that the stored value has. */
+int j2k_depth(const struct j2k_shape *s, bool *is_signed); /* bits of a sample */
 void j2k_read_line(const struct j2k_shape *s, const unsigned char *stored, int32_t *samples);
 void j2k_write_line(const struct j2k_shape *s, const int32_t *samples, unsigned char *stored);
 
@@ -47,9 +53,10 @@ void j2k_write_line(const struct j2k_shape *s, const int32_t *samples, unsigned 
 bool j2k_open_boxes(const struct j2k_shape *s, enum j2k_kind kind, struct buf *out, size_t *start);
 bool j2k_close_boxes(struct buf *out, size_t start);
 
-/* Finds the codestream in such a file and checks it up to the first packet. REJECT when
- * it is damaged, or of other sides, depth, components, tiles or coding style. */
-enum status j2k_check(const void *file, size_t len, const struct j2k_shape *s, enum j2k_kind kind,
+/* Finds the codestream in such a file and checks it up to the first packet; sets s->shifted and
+ * s->offset from it. REJECT when it is damaged, or of other sides, depth, components, tiles or
+ * coding style. */
+enum status j2k_check(const void *file, size_t len, struct j2k_shape *s, enum j2k_kind kind,
                       const unsigned char **codestream, size_t *codestream_len,
                       struct fault *why);
 

@@ -91,7 +91,7 @@ static enum status decode(int fd, const struct manifest *m, const struct member 
     if (cpu)
         cpu[PART_READ] += clock_lap(&mark);
     if (s == ST_OK)
-        s = codec->decode(packed.data, packed.len, img, why);
+        s = codec_decode(codec, packed.data, packed.len, img, why);
     if (cpu)
         cpu[PART_DECODE] += clock_lap(&mark);
     buf_free(&packed);

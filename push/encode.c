@@ -283,8 +283,7 @@ static void give_hdu(struct encode *e)
     }
     memcpy(h->root, e->manifest.name, sizeof h->root);
     memcpy(h->method, e->method, sizeof h->method);
-    h->qstep = e->codec.qstep;
-    h->reversible = e->codec.reversible;
+    h->options = e->codec;
     submit(e, j);
 }
 

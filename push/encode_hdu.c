@@ -62,7 +62,8 @@ static enum status add_pixels(struct encode_hdu *h, const struct codec *codec,
 
 static enum status encode_image(struct encode_hdu *h, struct buf *hdu)
 {
-    struct codec_options options = {h->method, h->qstep, h->reversible};
+    struct codec_options options = h->options;
+    options.method = h->method;
     struct fits_image img = {0};
     bool tiled = h->hdu.kind == FITS_TILED;
     h->cpu_ns[PART_READ] += clock_lap(&h->mark);

@@ -25,8 +25,7 @@ struct encode_hdu {
     struct fits_hdu hdu;  /* index -1: bytes past the last HDU, head..end */
     int ccd;              /* > 0 for images */
     char root[MEMBER_NAME], method[16];
-    double qstep;
-    bool reversible;
+    struct codec_options options; /* its method is the one above */
     /* made */
     enum status grade;
     struct fault why;

@@ -36,15 +36,21 @@ static void lossless_is_said_truly(void **state)
 {
     (void)state;
     const struct codec *htj2k = codec_find("htj2k");
-    assert_true(codec_is_lossless(htj2k, &(struct codec_options){"htj2k", 3e-5, true}));
-    assert_true(codec_is_lossless(htj2k, &(struct codec_options){"htj2k", 0, false}));
-    assert_true(codec_is_lossless(htj2k, &(struct codec_options){"htj2k", 9e-6, false}));
-    assert_false(codec_is_lossless(htj2k, &(struct codec_options){"htj2k", 1e-5, false}));
-    assert_false(codec_is_lossless(codec_find("jp2"), &(struct codec_options){"jp2", 3e-5, false}));
+    assert_true(codec_is_lossless(htj2k, &(struct codec_options){.method = "htj2k", .qstep = 3e-5,
+        .reversible = true}));
+    assert_true(codec_is_lossless(htj2k, &(struct codec_options){.method = "htj2k"}));
+    assert_true(codec_is_lossless(htj2k, &(struct codec_options){.method = "htj2k",
+        .qstep = 9e-6}));
+    assert_false(codec_is_lossless(htj2k, &(struct codec_options){.method = "htj2k",
+        .qstep = 1e-5}));
+    assert_false(codec_is_lossless(codec_find("jp2"), &(struct codec_options){.method = "jp2",
+        .qstep = 3e-5}));
     assert_true(
-        codec_is_lossless(codec_find("rice"), &(struct codec_options){"htj2k", 3e-5, false}));
+        codec_is_lossless(codec_find("rice"), &(struct codec_options){.method = "htj2k",
+            .qstep = 3e-5}));
     assert_true(
-        codec_is_lossless(codec_find("original"), &(struct codec_options){"jp2", 3e-5, false}));
+        codec_is_lossless(codec_find("original"), &(struct codec_options){.method = "jp2",
+            .qstep = 3e-5}));
 }
 
 /* A change to the header of a 16-bit image, and who carries it then. */
@@ -78,7 +84,8 @@ static void what_is_accepted(void **state)
         for (int k = 0; k < 2; k++) {
             const char *name = k ? "jp2" : "htj2k";
             const struct codec *c = codec_find(name);
-            struct codec_options lossy = {name, 3e-5, false}, exact = {name, 3e-5, true};
+            struct codec_options lossy = {.method = name, .qstep = 3e-5}, exact = {.method = name,
+                .qstep = 3e-5, .reversible = true};
             struct fits_image img;
             make_image(&img, rows[i].bitpix, rows[i].width, rows[i].height, false, PIX_ZERO);
             if (rows[i].key)
@@ -97,14 +104,17 @@ static void what_is_accepted(void **state)
     static const double steps[] = {-1e-5, NAN, INFINITY, 0.6};
     for (size_t i = 0; i < 4; i++)
         assert_false(
-            codec_find("htj2k")->accepts(&img, &(struct codec_options){"htj2k", steps[i], false}));
+            codec_find("htj2k")->accepts(&img, &(struct codec_options){.method = "htj2k",
+                .qstep = steps[i]}));
     fits_header_remove(&img.header, "NAXIS");
     fits_header_add_int(&img.header, "NAXIS", 3, NULL);
     fits_header_add_int(&img.header, "NAXIS3", 1, NULL);
     assert_int_equal(fits_image_shape(&img, NULL), ST_OK);
-    assert_true(codec_find("jp2")->accepts(&img, &(struct codec_options){"jp2", 3e-5, false}));
+    assert_true(codec_find("jp2")->accepts(&img, &(struct codec_options){.method = "jp2",
+        .qstep = 3e-5}));
     img.naxes[2] = 2;
-    assert_false(codec_find("jp2")->accepts(&img, &(struct codec_options){"jp2", 3e-5, true}));
+    assert_false(codec_find("jp2")->accepts(&img, &(struct codec_options){.method = "jp2",
+        .qstep = 3e-5, .reversible = true}));
     fits_image_free(&img);
 }
 
@@ -113,8 +123,9 @@ static void what_is_already_tiled_stays(void **state)
     (void)state;
     struct fits_image img;
     make_image(&img, 16, 100, 100, true, PIX_ZERO);
-    struct codec_options rice = {"rice", 3e-5, false}, original = {"original", 3e-5, false},
-                         unknown = {"zip", 3e-5, false};
+    struct codec_options rice = {.method = "rice", .qstep = 3e-5},
+        original = {.method = "original", .qstep = 3e-5},
+                         unknown = {.method = "zip", .qstep = 3e-5};
     assert_ptr_equal(codec_choose(&rice, &img, false, false), codec_find("rice"));
     assert_ptr_equal(codec_choose(&rice, &img, true, true), codec_find("original"));
     assert_ptr_equal(codec_choose(&rice, &img, true, false), codec_find("rice"));
@@ -199,7 +210,8 @@ static void lossy_errors_have_the_size_of_qstep(void **state)
                 make_image(&img, form ? 16 : 8, sides[k][0], sides[k][1], form == 2,
                            (enum pixels)kind);
                 for (size_t s = 0; s < 2 * sizeof steps / sizeof *steps; s++) {
-                    struct codec_options o = {s % 2 ? "jp2" : "htj2k", steps[s / 2], false};
+                    struct codec_options o = {.method = s % 2 ? "jp2" : "htj2k",
+                        .qstep = steps[s / 2]};
                     struct fits_image got;
                     struct buf b = {0};
                     struct fault why = {0};
@@ -228,7 +240,7 @@ static void larger_steps_make_smaller_members(void **state)
         struct fits_image img;
         make_image(&img, 16, 300, 200, true, PIX_SKY);
         for (size_t i = 0; i < 4; i++) {
-            struct codec_options o = {k ? "jp2" : "htj2k", steps[i], false};
+            struct codec_options o = {.method = k ? "jp2" : "htj2k", .qstep = steps[i]};
             struct buf b = {0}, again = {0};
             assert_int_equal(codec_find(o.method)->encode(&img, &o, &b, NULL), ST_OK);
             assert_true(b.len < before);
@@ -265,7 +277,8 @@ static void *code_often(void *arg)
             struct fits_image bad = {0};
             fits_header_copy(&bad.header, &w->img->header);
             w->failures +=
-                codec_find(w->options.method)->decode(b.data, b.len / 2, &bad, &why) != ST_REJECT;
+                codec_decode(codec_find(w->options.method), b.data, b.len / 2, &bad,
+                    &why) != ST_REJECT;
             fits_image_free(&bad);
         }
         fits_image_free(&got);
@@ -278,7 +291,8 @@ static void threads_code_side_by_side(void **state)
 {
     (void)state;
     static const struct codec_options options[4] = {
-        {"htj2k", 3e-5, false}, {"rice", 0, false}, {"jp2", 3e-5, false}, {"htj2k", 0, true}};
+        {.method = "htj2k", .qstep = 3e-5}, {.method = "rice"}, {.method = "jp2", .qstep = 3e-5},
+            {.method = "htj2k", .reversible = true}};
     struct fits_image img;
     struct buf expected[4] = {{0}, {0}, {0}, {0}};
     struct work works[8];

@@ -135,7 +135,7 @@ static void write_exposure(const char *path, int ccds, int side)
 
 static void test_a_bundle_has_everything(void **state)
 {
-    struct codec_options codec = {"htj2k", 0, true};
+    struct codec_options codec = {.method = "htj2k", .reversible = true};
     struct work w = {0};
     struct manifest m = {0};
     struct fits_header primary = {0};
@@ -205,7 +205,7 @@ static void test_the_same_bytes_each_time(void **state)
     scratch_path(&scratch, "x.fits", path);
     write_exposure(path, 9, 48);
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
-        struct codec_options codec = {methods[i], 0.00003, false};
+        struct codec_options codec = {.method = methods[i], .qstep = 0.00003};
         char first[DIGEST_HEX] = "";
         for (int threads = 1; threads <= 4; threads += 3) {
             struct work w = {0};
@@ -221,7 +221,7 @@ static void test_the_same_bytes_each_time(void **state)
 
 static void test_original_is_the_file(void **state)
 {
-    struct codec_options codec = {"original", 0.00003, false};
+    struct codec_options codec = {.method = "original", .qstep = 0.00003};
     struct work w = {0};
     struct manifest m = {0};
     struct buf source = {0}, whole = {0};
@@ -273,7 +273,7 @@ static void fixture_float(struct buf *b)
 
 static void test_what_a_codec_cannot_carry_goes_lossless(void **state)
 {
-    struct codec_options codec = {"htj2k", 0.0001, false};
+    struct codec_options codec = {.method = "htj2k", .qstep = 0.0001};
     struct work w = {0};
     struct manifest m = {0};
     struct buf b = {0};
@@ -299,7 +299,7 @@ static void test_what_a_codec_cannot_carry_goes_lossless(void **state)
 
 static void test_a_wrong_checksum_names_its_hdu(void **state)
 {
-    struct codec_options codec = {"rice", 0, false};
+    struct codec_options codec = {.method = "rice"};
     struct work w = {0};
     struct buf b = {0};
     char path[4096], bundle[4096];
@@ -324,7 +324,7 @@ static void test_a_wrong_checksum_names_its_hdu(void **state)
 
 static void test_a_file_that_changes_meanwhile(void **state)
 {
-    struct codec_options codec = {"rice", 0, false};
+    struct codec_options codec = {.method = "rice"};
     char path[4096], bundle[4096];
     (void)state;
     scratch_path(&scratch, "x.fits", path);
@@ -339,7 +339,7 @@ static void test_a_file_that_changes_meanwhile(void **state)
 /* Removed while it is read: the open descriptor still holds all of it. */
 static void test_a_file_that_is_removed_meanwhile(void **state)
 {
-    struct codec_options codec = {"rice", 0, false};
+    struct codec_options codec = {.method = "rice"};
     char path[4096], bundle[4096];
     (void)state;
     scratch_path(&scratch, "x.fits", path);
@@ -354,7 +354,7 @@ static void test_a_file_that_is_removed_meanwhile(void **state)
 
 static void test_cancelled(void **state)
 {
-    struct codec_options codec = {"rice", 0, false};
+    struct codec_options codec = {.method = "rice"};
     struct work w = {.cancel_at_first_growth = true};
     char path[4096], bundle[4096];
     (void)state;
@@ -369,7 +369,8 @@ static void test_cancelled(void **state)
 static void test_ids(void **state)
 {
     struct exposure e = {.path = "/d/x.fits", .file = {1, 2, 3}};
-    struct codec_options a = {"htj2k", 0.00003, false}, b = {"htj2k", 0.0001, false};
+    struct codec_options a = {.method = "htj2k", .qstep = 0.00003}, b = {.method = "htj2k",
+        .qstep = 0.0001};
     char one[DIGEST_HEX], two[DIGEST_HEX];
     (void)state;
     encode_id(&e, &camera, &a, one);
