@@ -39,6 +39,24 @@ const struct setting camera_settings[] = {
      "Header keyword of the observing proposal."},
     {"keys", "ccd", SET_TEXT, IN(key_ccd), "CCDNUM", 0, 0, NULL, NULL,
      "Header keyword of the ccd's number, in its own HDU."},
+    {"keys", "data_section", SET_TEXT, IN(key_data_section), "DATASEC", 0, 0, NULL, NULL,
+     "Header keyword of the section of a ccd that saw light."},
+    {"keys", "amplifier_section", SET_TEXT, IN(key_amplifier_section), "DATASECA, DATASECB", 0, 0, NULL,
+     NULL,
+     "Header keywords of each amplifier's part of it, separated by commas."},
+    {"keys", "overscan_section", SET_TEXT, IN(key_overscan_section), "BIASSECA, BIASSECB, BIASSEC", 0, 0,
+     NULL, NULL,
+     "Header keywords of the overscans, separated by commas: first each amplifier's own, in the "
+     "order of the amplifiers."},
+    {"keys", "saturate", SET_TEXT, IN(key_saturate), "SATURATA, SATURATB, SATURATE", 0, 0, NULL,
+     NULL,
+     "Header keywords of the level in ADU where pixels are saturated, separated by commas; the "
+     "lowest holds."},
+    {"keys", "gain", SET_TEXT, IN(key_gain), "GAINA, GAINB, GAIN", 0, 0, NULL, NULL,
+     "Header keywords of the gain in electrons per ADU, separated by commas; their mean holds."},
+    {"keys", "read_noise", SET_TEXT, IN(key_read_noise), "RDNOISEA, RDNOISEB, RDNOISE", 0, 0,
+     NULL, NULL,
+     "Header keywords of the read noise in electrons, separated by commas; their mean holds."},
     {NULL, NULL, SET_TEXT, 0, 0, NULL, 0, 0, NULL, NULL, NULL}};
 
 bool camera_load(const char *name, const char *directory, struct camera *out,

@@ -12,6 +12,8 @@ struct camera {
     char name[64];
     char key_expnum[72], key_object[72], key_filter[72], key_obstype[72], key_date_obs[72],
         key_exptime[72], key_propid[72], key_ccd[72]; /* header keywords */
+    char key_data_section[72], key_amplifier_section[256], key_overscan_section[256],
+        key_saturate[256], key_gain[256], key_read_noise[256]; /* of a ccd: common/regions */
     int ccds;            /* image HDUs that an exposure has; 0: any number */
     char flat_words[256], bias_words[256]; /* OBSTYPE spellings, comma-separated, case ignored */
     bool expnum_from_name; /* when the header has none: see camera_expnum_from_name */
