@@ -20,6 +20,7 @@
 #define OVERSCAN_PIXELS (1 << 17) /* each; rows of some 50 pixels cost more by the pixel */
 #define OVERSCAN_TRIM 5           /* columns at either end: light and charge trail into them */
 #define LEAST 64
+#define RESPONSE 0.006   /* pixel-to-pixel differences of response that a ccd may have */
 #define SCOUTS 1024      /* triples of pixels from which the codes of other types are chosen */
 
 /* Whatever the type, pixels are measured as 16-bit codes: stored value = origin + step * code.
@@ -337,9 +338,9 @@ static double sigma_by_half(const uint32_t *curvature, int64_t total, int step)
 /* Sigma of the curvatures, in steps. */
 static double sigma_of(const uint32_t *curvature, int64_t total, int step)
 {
-    double sigma = sigma_by_half(curvature, total, step);
-    if (up_to(curvature, 0, step) == total)
+    if (3 * up_to(curvature, 0, step) >= 2 * total)
         return 0;
+    double sigma = sigma_by_half(curvature, total, step);
     /* Cut at about twice the sigma and at the half of what is left (0.64 sigma), again and
      * again as sigma goes down; at edges between integers, whatever those are. */
     for (int round = 0; round < 8 && sigma > 0.3; round++) {
@@ -408,12 +409,15 @@ static struct rectangle trimmed(struct rectangle r)
 }
 
 /* Photon transfer; NaN when the light's share of the variance, or the number of pixels, is
- * too small to tell the gain to 2 % (one sigma: that of a noise is about 1.6 / sqrt(count)). */
+ * too small to tell the gain to 2 % (one sigma: that of a noise is about 1.6 / sqrt(count)),
+ * or when so bright a sky may owe 5 % of its noise to unequal pixels rather than to photons. */
 static double gain_of(const struct measured *sky, const struct measured *dark)
 {
     double all = sky->noise * sky->noise, read = dark->noise * dark->noise;
     double light = all - read, signal = sky->level - dark->level;
     if (!(light >= 0.4 * all) || !(light > 0) || !(signal > 0))
+        return NAN;
+    if (pow(RESPONSE * signal, 2) > 0.05 * light)
         return NAN;
     double error = 2 * 1.6 * hypot(all / sqrt((double)sky->count),
                                    read / sqrt((double)dark->count)) / light;

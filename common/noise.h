@@ -11,8 +11,8 @@
  * that stars do not shift the median. Rounding to integers (1/12 ADU^2) is part of the noise.
  *
  * Limits: it sees white noise. Noise correlated between neighbours in a row (resampled or
- * smoothed frames, frames that went through a lossy codec) is underestimated; pixel-to-pixel
- * differences of response count as noise, so that the gain from a bright flat comes out low. */
+ * smoothed frames, frames that went through a lossy codec) is underestimated. Differences of
+ * response from pixel to pixel count as noise: half a percent outweighs the photons in a flat. */
 #ifndef SKYFERRY_NOISE_H
 #define SKYFERRY_NOISE_H
 
@@ -29,8 +29,11 @@ struct sky {
 };
 
 /* Measures each amplifier's section and overscan for itself. Saturated, blank and non-finite
- * pixels do not count. The gain is measured when light makes 40 % of the variance or more.
- * Constant data have noise 0; under 64 usable pixels there is no noise (NaN). RETRY only (memory). */
+ * pixels do not count. The gain is measured when light makes 40 % of the variance or more, the
+ * pixels are enough to tell it to 2 %, and the sky is not so bright (some 300 ADU at 4 e-/ADU)
+ * that unequal pixels could falsify it by more than 5 %.
+ * Constant data, or all but, have noise 0; under 64 usable pixels there is no noise (NaN).
+ * A saturation level below the sky leaves nothing to measure. RETRY only (memory). */
 enum status sky_measure(const struct fits_image *img, const struct regions *r, struct sky *out);
 
 #endif
