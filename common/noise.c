@@ -119,7 +119,7 @@ static void read_codes(const struct coder *c, int64_t x, int64_t y, uint16_t *to
         codes16((const uint16_t *)(const void *)from, to, n);
     else
         codes8(from, to, n);
-    int64_t blank = c->blank - (int64_t)c->origin;
+    double blank = (double)c->blank - c->origin;
     if (c->blanked && blank >= 0 && blank < CODES)
         blank_out(to, n, (uint16_t)blank);
 }
