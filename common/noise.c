@@ -368,7 +368,8 @@ static struct measured measure(struct coder *c, const struct rectangle *r, int64
     aim(c, r, t);
     count(c, r, pixels, t);
     int step = step_of(t->level, c->ceiling);
-    m.level = c->bzero + c->bscale * (c->origin + c->step * median_code(t->level, c->ceiling, step));
+    double median = median_code(t->level, c->ceiling, step);
+    m.level = c->bzero + c->bscale * (c->origin + c->step * median);
     for (int i = 0; i < UNUSABLE; i++)
         m.count += t->curvature[i];
     if (m.count >= LEAST)

@@ -63,7 +63,8 @@ static float *star_light(double share)
     assert_non_null(light);
     int stars = (int)(share * 2 * HALF * HIGH / 100);
     for (int n = 0; n < stars; n++) {
-        double x = OVER + 2 * HALF * uniform(), y = HIGH * uniform(), peak = 20 / pow(uniform(), 1.2);
+        double x = OVER + 2 * HALF * uniform(), y = HIGH * uniform();
+        double peak = 20 / pow(uniform(), 1.2);
         for (int j = -10; j <= 10; j++)
             for (int i = -10; i <= 10; i++) {
                 int px = (int)x + i, py = (int)y + j;
