@@ -68,7 +68,23 @@ static const struct field member_fields[] = {
     {0},
 };
 
-static const char *const role_words[] = {"image", "header", "hdu"};
+#define ADU_MAX (1LL << 62)
+static const struct field measured_fields[] = {
+    {"sky", REAL, NUMBER_OF(measures, sky, -ADU_MAX, ADU_MAX), true},
+    {"noise", REAL, NUMBER_OF(measures, noise, 0, ADU_MAX), true},
+    {"read_noise", REAL, NUMBER_OF(measures, read_noise, 0, ADU_MAX), true},
+    {"gain", REAL, NUMBER_OF(measures, gain, 0, ADU_MAX), true},
+    {"rms_error", REAL, NUMBER_OF(measures, rms_error, 0, ADU_MAX), true},
+    {"max_error", REAL, NUMBER_OF(measures, max_error, 0, ADU_MAX), true},
+    {"bound", REAL, NUMBER_OF(measures, bound, 0, ADU_MAX), true},
+    {"exact_pixels", INT64, NUMBER_OF(measures, exact_pixels, 1, INT64_MAX), true},
+    {"datasum", INT64, NUMBER_OF(measures, datasum, 0, UINT32_MAX), true},
+    {0},
+};
+
+const struct measures measures_none = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, 0, -1};
+
+static const char *const role_words[] = {"image", "header", "exact", "hdu"};
 #define ROLES (sizeof role_words / sizeof *role_words)
 
 bool manifest_add(struct manifest *m, const struct member *one)
@@ -162,6 +178,20 @@ static json_t *object_of(const struct field *rows, const void *from)
     return object;
 }
 
+static json_t *member_object(const struct member *one)
+{
+    json_t *object = object_of(member_fields, one);
+    json_t *measured = object_of(measured_fields, &one->measured);
+    bool said = json_object_size(measured) > 0;
+    if (object && measured && (!said || json_object_set(object, "measured", measured) == 0)) {
+        json_decref(measured);
+        return object;
+    }
+    json_decref(measured);
+    json_decref(object);
+    return NULL;
+}
+
 static int append_json(const char *text, size_t len, void *out)
 {
     return buf_append(out, text, len) ? 0 : -1;
@@ -179,7 +209,7 @@ bool manifest_write(const struct manifest *m, struct buf *out)
     if (json_object_set_new(root, "members", list) != 0)
         goto out;
     for (size_t i = 0; i < m->count; i++)
-        if (json_array_append_new(list, object_of(member_fields, &m->members[i])) != 0)
+        if (json_array_append_new(list, member_object(&m->members[i])) != 0)
             goto out;
     ok = json_dump_callback(root, append_json, out, JSON_INDENT(1)) == 0 &&
          buf_append(out, "\n", 1);
@@ -241,7 +271,7 @@ static enum status take_text(const struct field *f, const json_t *value, const c
                 *(enum member_role *)at = role;
                 return ST_OK;
             }
-        return fault(why, ST_REJECT, MANIFEST_NAME ": %s%s is none of image, header, hdu", where,
+        return fault(why, ST_REJECT, MANIFEST_NAME ": %s%s is none of image, header, exact, hdu", where,
                      f->key);
     }
     const char *flaw = text_flaw(f, text);
@@ -343,7 +373,7 @@ static enum status check_unique(const struct manifest *m, struct fault *why)
     unsigned char hdus[FITS_MAX_HDUS + 1] = {0}, ccds[MANIFEST_CCD_MAX + 1] = {0};
     for (size_t i = 0; i < m->count; i++) {
         const struct member *one = &m->members[i];
-        unsigned char bit = one->role == MEMBER_HEADER ? 1 : 2;
+        unsigned char bit = one->role == MEMBER_HEADER ? 1 : one->role == MEMBER_EXACT ? 4 : 2;
         if (hdus[one->hdu + 1] & bit)
             return fault(why, ST_REJECT, MANIFEST_NAME ": member %s: HDU %d is there twice",
                          one->name, one->hdu);
@@ -363,10 +393,15 @@ static enum status take_members(const json_t *list, struct manifest *out, struct
     if (!json_is_array(list))
         return fault(why, ST_REJECT, MANIFEST_NAME ": members is missing or no array");
     for (size_t i = 0; i < json_array_size(list); i++) {
-        char where[40];
+        char where[56];
         snprintf(where, sizeof where, "members[%zu].", i);
-        struct member one = {0};
-        enum status s = take_fields(json_array_get(list, i), member_fields, where, &one, why);
+        const json_t *from = json_array_get(list, i), *measured;
+        struct member one = {.measured = measures_none};
+        enum status s = take_fields(from, member_fields, where, &one, why);
+        if (s == ST_OK && (measured = json_object_get(from, "measured")) != NULL) {
+            snprintf(where, sizeof where, "members[%zu].measured.", i);
+            s = take_fields(measured, measured_fields, where, &one.measured, why);
+        }
         if (s == ST_OK)
             s = check_member(&one, why);
         if (s != ST_OK)

@@ -15,9 +15,22 @@
 enum member_role {
     MEMBER_IMAGE,  /* the encoded pixels of one image HDU */
     MEMBER_HEADER, /* header cards of one HDU, zstd */
+    MEMBER_EXACT,  /* pixels of a lossy image that travel exactly (common/exact.h), zstd */
     MEMBER_HDU     /* a whole HDU that is no image, or trailing bytes (hdu = -1);
                       codec "original" = as it stood, "zstd" = compressed */
 };
+
+/* What was measured of an image before it was encoded, and of what its member decodes to. NaN:
+ * not measured, or not to be had. ADU. */
+struct measures {
+    double sky, noise;      /* median and sigma of the raw sky (common/noise.h) */
+    double read_noise, gain; /* ADU, e-/ADU */
+    double rms_error, max_error; /* of the delivered pixels against the raw ones; 0: exact */
+    double bound;           /* no pixel differs by more: promised */
+    int64_t exact_pixels;   /* how many travel exactly in a member of their own */
+    int64_t datasum;        /* of the delivered pixels (FITS DATASUM); -1: not known */
+};
+extern const struct measures measures_none;
 
 struct member {
     char name[MEMBER_NAME];
@@ -30,6 +43,7 @@ struct member {
     int64_t size;         /* of the member */
     int64_t raw_size;     /* of what it stands for: data bytes, or the HDU's */
     char sha256[DIGEST_HEX];
+    struct measures measured; /* images only */
     int64_t offset;       /* of its data in the tar; not in the JSON, set by bundle_index */
 };
 

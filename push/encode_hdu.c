@@ -16,6 +16,7 @@ static struct member *start_member(struct encode_hdu *h, enum member_role role, 
 {
     struct member *m = &h->member[h->count++];
     m->role = role;
+    m->measured = measures_none;
     m->hdu = h->hdu.index;
     m->ccd = role == MEMBER_IMAGE || h->ccd > 0 ? h->ccd : 0;
     snprintf(m->extname, sizeof m->extname, "%s", h->hdu.extname);

@@ -47,7 +47,8 @@ static inline void golden_header(struct buf *b, const char *const *cards)
 static inline void golden_member(struct golden *g, enum member_role role, int hdu, int ccd,
                                  const char *extname)
 {
-    struct member one = {.role = role, .hdu = hdu, .ccd = ccd, .codec = "original"};
+    struct member one = {.role = role, .hdu = hdu, .ccd = ccd, .codec = "original",
+                         .measured = measures_none};
     for (size_t i = 0; i < g->m.count; i++)
         one.offset += g->m.members[i].size;
     one.size = one.raw_size = (int64_t)g->source.len - one.offset;

@@ -23,6 +23,7 @@ static void assert_same_member(const struct member *a, const struct member *b)
     assert_string_equal(a->extname, b->extname);
     assert_string_equal(a->codec, b->codec);
     assert_memory_equal(&a->qstep, &b->qstep, sizeof a->qstep);
+    assert_memory_equal(&a->measured, &b->measured, sizeof a->measured);
     assert_int_equal(a->size, b->size);
     assert_int_equal(a->raw_size, b->raw_size);
     assert_string_equal(a->sha256, b->sha256);
@@ -128,7 +129,11 @@ static struct member extreme_member(void)
     struct member one = {.name = "x_9999.jph", .role = MEMBER_IMAGE, .hdu = 4095, .ccd = 9999,
                          .extname = "quote \" back \\ slash / \xc3\xa9", .codec = "htj2k",
                          .qstep = 0.1 + 0.2 - 0.3 + 0.00003, .size = INT64_MAX, .raw_size = 0,
-                         .sha256 = SHA};
+                         .sha256 = SHA,
+                         .measured = {.sky = -1e-300, .noise = 1.0 / 3, .read_noise = 0,
+                                      .gain = NAN, .rms_error = 4e18, .max_error = 0,
+                                      .bound = NAN, .exact_pixels = INT64_MAX,
+                                      .datasum = UINT32_MAX}};
     return one;
 }
 
