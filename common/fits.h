@@ -149,6 +149,9 @@ enum status fits_image_file(const struct fits_header *primary, const struct fits
 enum status fits_tile_pack(const struct fits_image *img, struct buf *out, struct fault *why);
 /* Would it be packed, as far as the header and the shape tell? */
 bool fits_tile_packable(const struct fits_image *img);
+/* No file of fits_tile_pack's for these pixels is smaller than this: a bound from one quick
+ * look at an 8 or 16-bit image (0 for others), some tenth below the truth on noise. */
+size_t fits_tile_least(const struct fits_image *img);
 /* The image back out of such a file (its second HDU), every bit (NaNs, too) and card as it
  * went in. REJECT also when CHECKSUM or DATASUM is missing or wrong. */
 enum status fits_tile_unpack(const void *file, size_t len, struct fits_image *out,
