@@ -19,7 +19,7 @@ SAN_tsan := -fsanitize=thread
 CC_used  := $(CC_$(FLAVOUR))
 CXX_used := $(CXX_$(FLAVOUR))
 
-PKGS     := libssh2 libzstd libarchive cfitsio libopenjp2 sqlite3 libcrypto jansson inih
+PKGS     := libssh2 libzstd libarchive cfitsio libopenjp2 libjxl sqlite3 libcrypto jansson inih
 WARN     := -Wall -Wextra -Wshadow -Wpointer-arith -Wvla -Werror
 CWARN    := $(WARN) -Wstrict-prototypes -Wmissing-prototypes
 CPPFLAGS := -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DSKYFERRY_VERSION='"$(VERSION)"'

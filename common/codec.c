@@ -3,11 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SIDE_MAX (1 << 20)
+#define PIXELS_MAX (1LL << 28)
+
 /* Each row lives in its own file, codec_NAME.c. */
-extern const struct codec codec_original, codec_rice, codec_htj2k, codec_jp2;
+extern const struct codec codec_original, codec_rice, codec_htj2k, codec_jp2, codec_jxl;
 
 static const struct codec *const rows[] = {&codec_original, &codec_rice, &codec_htj2k, &codec_jp2,
-                                           NULL};
+                                           &codec_jxl,      NULL};
 
 const struct codec *const *codec_all(void)
 {
@@ -87,6 +90,37 @@ enum status codec_rows(const struct codec *c, const void *bytes, size_t len,
         st = fn(ctx, (int64_t)y, img->data + at, why);
     free(img->data);
     img->data = NULL;
+    return st;
+}
+
+bool codec_is_flat(const struct fits_image *img)
+{
+    if ((img->bitpix != 8 && img->bitpix != 16) || img->naxis < 2 || img->naxis > FITS_MAX_AXES)
+        return false;
+    for (int i = 2; i < img->naxis; i++)
+        if (img->naxes[i] != 1)
+            return false;
+    return img->naxes[0] >= 1 && img->naxes[0] <= SIDE_MAX && img->naxes[1] >= 1 &&
+           img->naxes[1] <= SIDE_MAX && img->naxes[0] * img->naxes[1] <= PIXELS_MAX;
+}
+
+enum status codec_encode(const struct codec **c, const struct fits_image *img,
+                         const struct codec_options *o, struct buf *out, struct fault *why)
+{
+    size_t start = out->len;
+    enum status st = (*c)->encode(img, o, out, why);
+    if (st != ST_OK || !(*c)->never_larger || out->len - start <= fits_tile_least(img) ||
+        !codec_rice.accepts(img, o))
+        return st;
+    struct buf rice = {0};
+    st = codec_rice.encode(img, o, &rice, why);
+    if (st == ST_OK && rice.len < out->len - start) {
+        out->len = start;
+        *c = &codec_rice;
+        if (!buf_append(out, rice.data, rice.len))
+            st = fault(why, ST_RETRY, "no memory for %zu bytes", rice.len);
+    }
+    buf_free(&rice);
     return st;
 }
 

@@ -10,7 +10,7 @@
 #include "common/fits.h"
 
 struct codec_options {
-    const char *method; /* configured: "htj2k", "jp2", "rice", "original" */
+    const char *method; /* configured: "htj2k", "jp2", "jxl", "rice", "original" */
     double qstep;       /* quantisation step as a fraction of the sample range (16-bit data: of
                            65536); below 1e-5: lossless, which is then smaller */
     double step[3];     /* htj2k: such steps for wavelet level 1 (the finest), level 2, and all
@@ -25,9 +25,10 @@ typedef enum status codec_row_fn(void *ctx, int64_t y, const unsigned char *row,
 
 struct codec {
     const char *name;   /* in the manifest and the settings */
-    const char *suffix; /* of its members: ".jph", ".jp2", ".fits.fz", ".hdu" */
+    const char *suffix; /* of its members: ".jph", ".jp2", ".jxl", ".fits.fz", ".hdu" */
     bool has_header;    /* the member carries the header cards itself */
     bool lossy_possible;
+    bool never_larger; /* than rice: codec_encode sees to it */
     /* Can it carry this image as promised? Looks at the header and shape only. */
     bool (*accepts)(const struct fits_image *img, const struct codec_options *o);
     /* Appends the member's bytes to out. */
@@ -41,7 +42,7 @@ struct codec {
     const char *sentence; /* for docs and the log */
 };
 
-/* By name, NULL when unknown. The rows are: original, rice, htj2k, jp2. */
+/* By name, NULL when unknown. The rows are: original, rice, htj2k, jp2, jxl. */
 const struct codec *codec_find(const char *name);
 /* All rows in order, NULL-ended. */
 const struct codec *const *codec_all(void);
@@ -55,7 +56,7 @@ const struct codec *codec_choose(const struct codec_options *o, const struct fit
 
 /* A member's bytes back into an image. img->header is set for codecs without has_header, data is
  * not; fills data (and header for the others). REJECT, never a crash, on bytes that are corrupt
- * or of another shape: .jph and .jp2 end with a digest of their own, .fits.fz carries CHECKSUM
+ * or of another shape: .jph, .jp2 and .jxl end with a digest of their own, .fits.fz carries CHECKSUM
  * and DATASUM. */
 enum status codec_decode(const struct codec *c, const void *bytes, size_t len,
                          struct fits_image *img, struct fault *why);
@@ -63,6 +64,15 @@ enum status codec_decode(const struct codec *c, const void *bytes, size_t len,
  * (of codecs without has_header only its shape is set). */
 enum status codec_rows(const struct codec *c, const void *bytes, size_t len,
                        struct fits_image *img, codec_row_fn *fn, void *ctx, struct fault *why);
+
+/* Does it have the shape that the picture formats (J2K, JXL) hold: 8 or 16-bit integers, two
+ * axes (further ones of length 1), sides of at most 2^20 and 2^28 pixels in all? */
+bool codec_is_flat(const struct fits_image *img);
+
+/* Encodes with *c, appending to out. Where *c is never_larger and rice's member is smaller after
+ * all (rows that have nothing to do with each other, random bits), that is taken: *c = rice. */
+enum status codec_encode(const struct codec **c, const struct fits_image *img,
+                         const struct codec_options *o, struct buf *out, struct fault *why);
 
 /* Is what this codec gives back for these options bit-exact? */
 bool codec_is_lossless(const struct codec *c, const struct codec_options *o);

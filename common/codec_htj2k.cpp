@@ -335,7 +335,7 @@ enum status htj2k_lines(const unsigned char *bytes, size_t len, uint32_t width, 
 
 extern const struct codec codec_htj2k;
 const struct codec codec_htj2k = {
-    "htj2k", ".jph", false, true, j2k_accepts, encode, nullptr, decode_rows,
+    "htj2k", ".jph", false, true, false, j2k_accepts, encode, nullptr, decode_rows,
     "High-Throughput JPEG 2000 (ISO/IEC 15444-15): the fastest; lossless, or lossy by a "
     "quantisation step",
 };

@@ -13,25 +13,11 @@
 #define VECTORISE
 #endif
 
-#define SIDE_MAX (1 << 20)
-#define PIXELS_MAX (1LL << 28)
-
 /* ---- which images ---- */
 
 bool j2k_is_lossy(const struct codec_options *o)
 {
     return !o->reversible && (o->step[0] > 0 || !(o->qstep >= 0 && o->qstep < J2K_QSTEP_MIN));
-}
-
-static bool is_flat(const struct fits_image *img)
-{
-    if ((img->bitpix != 8 && img->bitpix != 16) || img->naxis < 2 || img->naxis > FITS_MAX_AXES)
-        return false;
-    for (int i = 2; i < img->naxis; i++)
-        if (img->naxes[i] != 1)
-            return false;
-    return img->naxes[0] >= 1 && img->naxes[0] <= SIDE_MAX && img->naxes[1] >= 1 &&
-           img->naxes[1] <= SIDE_MAX && img->naxes[0] * img->naxes[1] <= PIXELS_MAX;
 }
 
 /* A card's number; `missing` when there is none, NaN (equal to nothing) when it is no number. */
@@ -51,7 +37,7 @@ static bool is_unsigned16(const struct fits_image *img)
 
 bool j2k_accepts(const struct fits_image *img, const struct codec_options *o)
 {
-    if (!is_flat(img))
+    if (!codec_is_flat(img))
         return false;
     if (!j2k_is_lossy(o))
         return true;
@@ -70,7 +56,7 @@ enum status j2k_shape_of(struct fits_image *img, struct j2k_shape *out, struct f
     enum status st = fits_image_shape(img, why);
     if (st != ST_OK)
         return st;
-    if (!is_flat(img))
+    if (!codec_is_flat(img))
         return fault(why, ST_REJECT, "JPEG 2000 cannot hold an image of BITPIX %d, %d axes, "
                      "%" PRId64 " x %" PRId64, img->bitpix, img->naxis, img->naxes[0],
                      img->naxis > 1 ? img->naxes[1] : 0);

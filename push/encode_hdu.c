@@ -52,13 +52,19 @@ static enum status add_squeezed(struct encode_hdu *h, const struct buf *hdu)
 static enum status add_pixels(struct encode_hdu *h, const struct codec *codec,
                               const struct codec_options *options, const struct fits_image *img)
 {
-    enum status st = codec->has_header ? ST_OK : add_header(h, &img->header);
-    if (st != ST_OK)
+    struct buf pixels = {0};
+    enum status st = codec_encode(&codec, img, options, &pixels, &h->why);
+    if (st == ST_OK && !codec->has_header)
+        st = add_header(h, &img->header);
+    if (st != ST_OK) {
+        buf_free(&pixels);
         return st;
+    }
     struct member *m = start_member(h, MEMBER_IMAGE, codec->name, codec->suffix);
     m->raw_size = (int64_t)img->size;
     m->qstep = codec_is_lossless(codec, options) ? 0 : options->qstep;
-    return codec->encode(img, options, &h->bytes[h->count - 1], &h->why);
+    h->bytes[h->count - 1] = pixels;
+    return ST_OK;
 }
 
 static enum status encode_image(struct encode_hdu *h, struct buf *hdu)

@@ -37,14 +37,15 @@ const struct setting settings_rows[] = {
      "degrees east", "The site's longitude: a night begins at its local noon."},
     {"site", "night_rollover", SET_TEXT, AT_(night_rollover), "noon", 0, 0, NULL, NULL,
      "noon, or the UTC time HH:MM at which the next night's name begins to hold."},
-    {"codec", "method", SET_CHOICE, AT_(method), "htj2k", 0, 0, "htj2k|jp2|rice|original", NULL,
-     "How pixels travel: htj2k (fast JPEG 2000), jp2 (JPEG 2000 that every tool reads), rice "
-     "(lossless FITS tiles), original (the file's bytes as they stand)."},
+    {"codec", "method", SET_CHOICE, AT_(method), "htj2k", 0, 0, "htj2k|jp2|jxl|rice|original", NULL,
+     "How pixels travel: htj2k (fast JPEG 2000), jp2 (JPEG 2000 that every tool reads), jxl "
+     "(lossless, the smallest), rice (lossless FITS tiles), original (the file's bytes as they stand)."},
     {"codec", "qstep", SET_REAL, AT_(qstep), "0.00003", 1e-7, 0.1, NULL,
      "of the 16-bit range", "Quantisation step of htj2k and jp2: larger means smaller files and "
      "more noise (0.00003 is about 8:1 on DECam, 0.000055 about 20:1)."},
     {"codec", "lossless", SET_BOOL, AT_(lossless), "no", 0, 0, NULL, NULL,
-     "htj2k and jp2 without any loss; qstep is not used then."},
+     "htj2k and jp2 without any loss; qstep is not used then. jxl, rice and original "
+     "never have any."},
     {"codec", "threads", SET_INT, AT_(threads), "0", 0, 256, NULL, NULL,
      "Threads that encode ccds; 0: one for each processor."},
     {"ship", "mode", SET_CHOICE, AT_(mode), "parallel", 0, 0, "parallel|serial|batch", NULL,

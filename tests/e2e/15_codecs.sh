@@ -82,9 +82,9 @@ names=(- U16 I16 I32 F32 F64 U8 I64 Z16)
 
 write_pull jobs.dry_run=yes
 start_sshd
-for method in htj2k jp2 rice original; do
+for method in htj2k jp2 jxl rice original; do
     for lossless in yes no; do
-        case $method-$lossless in rice-yes | original-yes) continue ;; esac
+        case $method-$lossless in jxl-yes | rice-yes | original-yes) continue ;; esac
         label="$method$([ "$lossless" = yes ] && echo ' lossless')"
         rm -rf "$STORE" "$SPOOL" && mkdir -p "$STORE" "$SPOOL"
         write_push codec.method=$method codec.lossless=$lossless codec.qstep=0.0001

@@ -6,10 +6,10 @@
 #include "tests/unit/fits_fixture.h"
 
 static const struct codec_options lossless_options[] = {
-    {.method = "original"}, {.method = "rice"}, {.method = "htj2k", .reversible = true},
-        {.method = "jp2", .reversible = true},
-    {.method = "htj2k"},    {.method = "jp2", .qstep = 1e-6}};
-#define LOSSLESS_OPTIONS 6
+    {.method = "original"}, {.method = "rice"}, {.method = "htj2k", .reversible = true}, {.method = "jp2", .reversible = true},
+    {.method = "htj2k"},    {.method = "jp2", .qstep = 1e-6},
+    {.method = "jxl", .qstep = 3e-5}};
+#define LOSSLESS_OPTIONS 7
 
 /* Encodes and decodes; the header goes beside the bytes where the codec carries none. */
 static inline enum status through(const struct codec_options *o, const struct fits_image *img,

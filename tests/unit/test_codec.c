@@ -15,18 +15,19 @@
 static void the_table(void **state)
 {
     (void)state;
-    static const char *const names[] = {"original", "rice", "htj2k", "jp2"};
-    static const char *const suffixes[] = {".hdu", ".fits.fz", ".jph", ".jp2"};
+    static const char *const names[] = {"original", "rice", "htj2k", "jp2", "jxl"};
+    static const char *const suffixes[] = {".hdu", ".fits.fz", ".jph", ".jp2", ".jxl"};
     const struct codec *const *all = codec_all();
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         assert_string_equal(all[i]->name, names[i]);
         assert_string_equal(all[i]->suffix, suffixes[i]);
         assert_ptr_equal(codec_find(names[i]), all[i]);
         assert_int_equal(all[i]->has_header, i < 2);
-        assert_int_equal(all[i]->lossy_possible, i >= 2);
+        assert_int_equal(all[i]->lossy_possible, i == 2 || i == 3);
+        assert_int_equal(all[i]->never_larger, i == 4);
         assert_true(strlen(all[i]->sentence) > 20);
     }
-    assert_null(all[4]);
+    assert_null(all[5]);
     assert_null(codec_find("j2k"));
     assert_null(codec_find(""));
     assert_null(codec_find(NULL));
@@ -49,8 +50,8 @@ static void lossless_is_said_truly(void **state)
         codec_is_lossless(codec_find("rice"), &(struct codec_options){.method = "htj2k",
             .qstep = 3e-5}));
     assert_true(
-        codec_is_lossless(codec_find("original"), &(struct codec_options){.method = "jp2",
-            .qstep = 3e-5}));
+        codec_is_lossless(codec_find("original"), &(struct codec_options){.method = "jp2", .qstep = 3e-5}));
+    assert_true(codec_is_lossless(codec_find("jxl"), &(struct codec_options){.method = "jxl", .qstep = 3e-5}));
 }
 
 /* A change to the header of a 16-bit image, and who carries it then. */
@@ -81,8 +82,8 @@ static void what_is_accepted(void **state)
                 {-32, 100, 100, NULL, 0, false, false},
                 {-64, 100, 100, NULL, 0, false, false}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        for (int k = 0; k < 2; k++) {
-            const char *name = k ? "jp2" : "htj2k";
+        for (int k = 0; k < 3; k++) {
+            const char *name = k == 2 ? "jxl" : k ? "jp2" : "htj2k";
             const struct codec *c = codec_find(name);
             struct codec_options lossy = {.method = name, .qstep = 3e-5}, exact = {.method = name,
                 .qstep = 3e-5, .reversible = true};
@@ -90,13 +91,14 @@ static void what_is_accepted(void **state)
             make_image(&img, rows[i].bitpix, rows[i].width, rows[i].height, false, PIX_ZERO);
             if (rows[i].key)
                 fits_header_add_real(&img.header, rows[i].key, rows[i].value, NULL);
+            bool plain = k == 2 ? rows[i].lossless : rows[i].lossy; /* jxl has no other way */
             assert_int_equal(c->accepts(&img, &exact), rows[i].lossless);
-            assert_int_equal(c->accepts(&img, &lossy), rows[i].lossy);
+            assert_int_equal(c->accepts(&img, &lossy), plain);
             const struct codec *fallback = codec_find(rows[i].bitpix == 64 ? "original" : "rice");
             assert_ptr_equal(codec_choose(&lossy, &img, false, false),
-                             rows[i].lossy ? c : fallback);
+                             plain ? c : fallback);
             assert_ptr_equal(codec_choose(&lossy, &img, true, true),
-                             rows[i].lossy ? c : codec_find("original"));
+                             plain ? c : codec_find("original"));
             fits_image_free(&img);
         }
     struct fits_image img;
@@ -291,8 +293,7 @@ static void threads_code_side_by_side(void **state)
 {
     (void)state;
     static const struct codec_options options[4] = {
-        {.method = "htj2k", .qstep = 3e-5}, {.method = "rice"}, {.method = "jp2", .qstep = 3e-5},
-            {.method = "htj2k", .reversible = true}};
+        {.method = "htj2k", .qstep = 3e-5}, {.method = "rice"}, {.method = "jp2", .qstep = 3e-5}, {.method = "jxl", .reversible = true}};
     struct fits_image img;
     struct buf expected[4] = {{0}, {0}, {0}, {0}};
     struct work works[8];

@@ -199,7 +199,7 @@ static void test_a_bundle_has_everything(void **state)
 /* One thread or many, once or again: a broken transfer must be able to go on. */
 static void test_the_same_bytes_each_time(void **state)
 {
-    static const char *const methods[] = {"htj2k", "jp2", "rice", "original"};
+    static const char *const methods[] = {"htj2k", "jp2", "jxl", "rice", "original"};
     char path[4096], bundle[4096];
     (void)state;
     scratch_path(&scratch, "x.fits", path);
