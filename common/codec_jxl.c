@@ -10,11 +10,12 @@
 #include "common/residual.h"
 
 /* Why residuals and effort 1, measured on the simulated camera's dark g exposures (ccds of
- * 2160 x 4146, sky noise 3 ADU: coding the noise alone takes 83 % of what `fpack -r` takes;
- * one thread, CPU time, libjxl 0.7):
- *     plain pixels, effort 1 / 2 / 3               -6 / -10.5 / -12 %  at 110 / 95 / 44 MB/s
- *     squeezed, effort 4, no tree / a learned one     -13 / -16.5 %    at  80 / 24 MB/s
- *     residuals (common/residual.h), effort 1             -16.3 %      at  85 MB/s
+ * 2160 x 4146, sky noise 3 ADU; bytes against `fpack -r`, CPU time of one thread, libjxl 0.7,
+ * all but the last in the strips below):
+ *     plain pixels, effort 1 / 2 / 3             -6.5 / -10.5 / -11.5 %  at 110 / 95 / 44 MB/s
+ *     squeezed, effort 4, no tree / a learned one      -13.5 / -16.5 %   at 80 / 24 MB/s
+ *     residuals (common/residual.h), effort 1               -16.3 %      at 95 MB/s
+ *     the whole ccd in one frame, effort 7                    -15 %      at 2 MB/s
  * The fast efforts know one guess, made for clean pictures, which leaves 0.35 bits more of
  * pure noise than there need be; so the guess is ours. The file is JPEG XL that every reader
  * decodes, but the picture in it shows noise: its pixels are residual.h's field. */
@@ -22,8 +23,8 @@
 /* Groups of 1024 x 1024 pixels: at a group's edges libjxl guesses otherwise than residual.h
  * foresees, which costs bytes, never pixels. */
 #define GROUP_SHIFT 3
-/* Each strip of about so many pixels is a frame of its own: libjxl holds some 40 bytes for
- * each pixel of a frame, 350 MiB for a whole ccd at once; the strips save time, too. */
+/* Each strip of about so many pixels is a frame of its own: libjxl holds some 35 bytes for
+ * each pixel of a frame, 300 MiB for a whole ccd at once; the strips save time, too. */
 #define STRIP (1 << 18)
 
 struct shape {

@@ -126,6 +126,33 @@ static void every_picture_comes_back(void **state)
             }
 }
 
+/* Scaled and blank pixels are stored values like any others, to the last bit; what jxl cannot
+ * hold goes to rice or stays as it is. */
+static void scaled_and_blank_pixels_come_back(void **state)
+{
+    (void)state;
+    struct fits_image img, got;
+    struct buf b = {0};
+    paint(&img, 16, 300, 200, "extremes");
+    fits_header_remove(&img.header, "BZERO");
+    fits_header_remove(&img.header, "BSCALE");
+    assert_true(fits_header_add_real(&img.header, "BSCALE", 0.37, NULL));
+    assert_true(fits_header_add_real(&img.header, "BZERO", 12.5, NULL));
+    assert_true(fits_header_add_int(&img.header, "BLANK", -32768, NULL));
+    assert_ptr_equal(codec_choose(&options, &img, false, false), codec_find("jxl"));
+    assert_int_equal(through(&options, &img, &b, &got, NULL), ST_OK);
+    assert_true(same_image(&img, &got));
+    fits_image_free(&got);
+    fits_image_free(&img);
+    buf_free(&b);
+    static const int others[][2] = {{32, 'r'}, {-32, 'r'}, {-64, 'r'}, {64, 'o'}};
+    for (int i = 0; i < 4; i++) { /* random bits: NaNs and infinities, too */
+        make_image(&img, others[i][0], 300, 200, false, PIX_RANDOM);
+        assert_int_equal(codec_choose(&options, &img, false, false)->name[0], others[i][1]);
+        fits_image_free(&img);
+    }
+}
+
 /* fpack -r is what rice does; the bound that decides without a second encoder is a true one. */
 static void never_larger_than_rice(void **state)
 {
@@ -400,6 +427,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_picture_comes_back),
+        cmocka_unit_test(scaled_and_blank_pixels_come_back),
         cmocka_unit_test(never_larger_than_rice),
         cmocka_unit_test(noise_gets_small),
         cmocka_unit_test(djxl_reads_the_field),
