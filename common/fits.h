@@ -157,4 +157,32 @@ size_t fits_tile_least(const struct fits_image *img);
 enum status fits_tile_unpack(const void *file, size_t len, struct fits_image *out,
                              struct fault *why);
 
+/* How coarsely an image is quantised: the step is noise / q in its own units (those of
+ * BSCALE and BZERO), but for integers never less than one stored unit. */
+struct fits_quantum {
+    double q;     /* > 0; 0: `step` holds */
+    double noise; /* of the sky; 0: each tile's own, as fpack estimates it */
+    double step;  /* in stored units */
+};
+
+/* The standard's own lossy form: a stand-alone .fits.fz like fits_tile_pack's, of floats that
+ * any FITS reader opens: physical values, subtractively dithered (2 for floats, which keeps
+ * 0.0 exactly, else 1), RICE_1, a scale and zero for each tile of some rows. Values come back
+ * within half a step, without bias. NaNs and blank pixels stay what they are; tiles that are
+ * constant, hold infinities, whose noise is 0, or that span more than 2^31 steps are kept
+ * exactly. The header's cards are all carried, but for BSCALE, BZERO, BLANK and the sums of
+ * the original pixels. Same image and quantum, same bytes. REJECT when it is not
+ * fits_tile_quantisable. */
+enum status fits_tile_quantise(const struct fits_image *img, const struct fits_quantum *quantum,
+                               struct buf *out, struct fault *why);
+/* No 64-bit integers, no floats with BSCALE or BZERO, else as fits_tile_packable. */
+bool fits_tile_quantisable(const struct fits_image *img);
+/* The image back out of such a file, stored as img->header says (which must be set; data must
+ * not): integers rounded to whole stored values and cut to their range; at a step of one they
+ * come back exactly. REJECT when the file is damaged or of another image. */
+enum status fits_tile_restore(const void *file, size_t len, struct fits_image *img,
+                              struct fault *why);
+/* The mean step of such a file's quantised tiles; 0 when all are exact or it is no such file. */
+double fits_tile_step(const void *file, size_t len);
+
 #endif

@@ -87,6 +87,7 @@ struct tiles {
     int hcompress_smooth;
     bool quantised;              /* floats went through ZSCALE and ZZERO */
     struct tile_column packed, gzipped, plain;
+    int64_t scale_at, zero_at;   /* ZSCALE and ZZERO in a row, as columns of doubles; else -1 */
     const unsigned char *data;   /* the table's data unit */
 };
 
@@ -126,6 +127,9 @@ bool fits_rice_decode(unsigned char *bytes, size_t len, void *values, size_t n, 
                       int block);
 long fits_rice_encode(void *values, size_t n, int size, int block, unsigned char *out,
                       size_t room);
+/* The noise of an image of nx * ny values as fpack estimates it: the least of three from
+ * differences of neighbours; 0 when it is constant or too small to tell. Values may be NaN. */
+double fits_noise(float *values, long nx, long ny);
 /* gzip: false when the stream is damaged or gives more than room bytes. */
 bool fits_gzip_decode(const unsigned char *bytes, size_t len, void *out, size_t room, size_t *got);
 /* Bytes made, at most FITS_GZIP_ROOM, or -1. */

@@ -49,6 +49,26 @@ long fits_rice_encode(void *values, size_t n, int size, int block, unsigned char
     }
 }
 
+double fits_noise(float *values, long nx, long ny)
+{
+    const float null = -9.11912e-36f; /* cfitsio's own; it does not know NaN here */
+    double noise2 = 0, noise3 = 0, noise5 = 0, least = 0;
+    int status = 0;
+    long good;
+    float low, high;
+    for (long i = 0; i < nx * ny; i++)
+        if (values[i] != values[i])
+            values[i] = null;
+    ready();
+    fits_img_stats_float(values, nx, ny, 1, null, &good, &low, &high, NULL, NULL, NULL, &noise2,
+                         &noise3, &noise5, &status);
+    const double each[] = {noise2, noise3, noise5};
+    for (int i = 0; i < 3 && status == 0; i++)
+        if (each[i] > 0 && (least == 0 || each[i] < least))
+            least = each[i];
+    return least;
+}
+
 bool fits_gzip_decode(const unsigned char *bytes, size_t len, void *out, size_t room, size_t *got)
 {
     int status = 0;

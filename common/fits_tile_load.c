@@ -1,23 +1,14 @@
-#include "common/fits_private.h"
+#include "common/fits_tile.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Room that one thread's decoding uses again for each tile. */
-struct scratch {
-    unsigned char *packed; /* a tile's bytes and the sentinel */
-    size_t packed_room;
-    unsigned char *pixels; /* a tile's values */
-    size_t pixel_room;
-    int64_t row;  /* the tile at work, for messages */
-};
-
-static void scratch_free(struct scratch *s)
+void fits_tile_scratch_free(struct tile_scratch *s)
 {
     free(s->packed);
     free(s->pixels);
-    *s = (struct scratch){0};
+    *s = (struct tile_scratch){0};
 }
 
 static bool make_room(unsigned char **at, size_t *room, size_t need)
@@ -44,8 +35,8 @@ static enum status bad_tile(const struct tiles *t, int64_t row, const char *what
 /* Decodes Rice bytes to n values of t->byte_pixel bytes in s->pixels. The code has no end
  * mark: the decoder runs on through zeros and notices only after a block, so behind the
  * tile's bytes stand ones, enough for the longest block. */
-static enum status unrice(const struct tiles *t, const unsigned char *bytes, size_t len, size_t n,
-                          struct scratch *s, struct fault *why)
+enum status fits_tile_unrice(const struct tiles *t, const unsigned char *bytes, size_t len,
+                             size_t n, struct tile_scratch *s, struct fault *why)
 {
     size_t tail = FITS_RICE_TAIL(t->block);
     if (len < (size_t)t->byte_pixel + 1 || len > INT32_MAX - tail)
@@ -62,7 +53,7 @@ static enum status unrice(const struct tiles *t, const unsigned char *bytes, siz
 
 /* Unzips at most `room` bytes to s->pixels + at. */
 static enum status unzip(const struct tiles *t, const unsigned char *bytes, size_t len, size_t at,
-                         size_t room, size_t *got, struct scratch *s, struct fault *why)
+                         size_t room, size_t *got, struct tile_scratch *s, struct fault *why)
 {
     if (!make_room(&s->pixels, &s->pixel_room, at + room))
         return fault(why, ST_RETRY, "no memory for a tile of %zu bytes", room);
@@ -72,8 +63,8 @@ static enum status unzip(const struct tiles *t, const unsigned char *bytes, size
 }
 
 /* Unzips a tile of n values, `size` bytes each, to s->pixels, in FITS's order. */
-static enum status ungzip(const struct tiles *t, const unsigned char *bytes, size_t len, size_t n,
-                          int size, struct scratch *s, struct fault *why)
+enum status fits_tile_ungzip(const struct tiles *t, const unsigned char *bytes, size_t len,
+                             size_t n, int size, struct tile_scratch *s, struct fault *why)
 {
     size_t need = n * (size_t)size, got = 0;
     bool shuffled = t->method == TILE_GZIP_2 && size > 1;
@@ -116,7 +107,7 @@ static void place_tile(const struct tiles *t, const unsigned char *pixels, bool 
 
 static enum status load_directly(const struct tiles *t, struct fits_image *out, struct fault *why)
 {
-    struct scratch s = {0};
+    struct tile_scratch s = {0};
     enum status st = ST_OK;
     int size = abs(t->image.bitpix) / 8;
     for (int64_t row = 0; row < t->rows && st == ST_OK; row++) {
@@ -127,12 +118,12 @@ static enum status load_directly(const struct tiles *t, struct fits_image *out, 
         st = fits_tile_bytes(t, &t->packed, row, &bytes, &len, why);
         if (st != ST_OK)
             break;
-        st = t->method == TILE_RICE ? unrice(t, bytes, len, n, &s, why)
-                                    : ungzip(t, bytes, len, n, size, &s, why);
+        st = t->method == TILE_RICE ? fits_tile_unrice(t, bytes, len, n, &s, why)
+                                    : fits_tile_ungzip(t, bytes, len, n, size, &s, why);
         if (st == ST_OK)
             place_tile(t, s.pixels, t->method == TILE_RICE, size, first, side, out->data);
     }
-    scratch_free(&s);
+    fits_tile_scratch_free(&s);
     return st;
 }
 
@@ -141,7 +132,7 @@ static enum status load_directly(const struct tiles *t, struct fits_image *out, 
 /* Hcompress: the stream says its own sides, and nothing says where it ends. Decoded twice
  * with different bytes behind it, it gives the same pixels only if it ends where it should. */
 static enum status check_hcompress(const struct tiles *t, const unsigned char *bytes, size_t len,
-                                   size_t n, struct scratch *s, struct fault *why)
+                                   size_t n, struct tile_scratch *s, struct fault *why)
 {
     static const unsigned char magic[] = {0xdd, 0x99};
     uint32_t nx, ny;
@@ -179,7 +170,7 @@ static enum status check_hcompress(const struct tiles *t, const unsigned char *b
 
 /* PLIO: the list says its own length, in its first words. */
 static enum status check_plio(const struct tiles *t, const unsigned char *bytes, size_t len,
-                              struct scratch *s, struct fault *why)
+                              struct tile_scratch *s, struct fault *why)
 {
     if (len < 14)
         return bad_tile(t, s->row, "it is too short", why);
@@ -196,7 +187,7 @@ static enum status check_plio(const struct tiles *t, const unsigned char *bytes,
 }
 
 static enum status check_gzip(const struct tiles *t, const unsigned char *bytes, size_t len,
-                              size_t n, bool raw, struct scratch *s, struct fault *why)
+                              size_t n, bool raw, struct tile_scratch *s, struct fault *why)
 {
     size_t got = 0;
     enum status st = unzip(t, bytes, len, 0, n * 8, &got, s, why);
@@ -210,7 +201,7 @@ static enum status check_gzip(const struct tiles *t, const unsigned char *bytes,
 /* Checks every tile, so that cfitsio is only shown what it can read without harm. */
 static enum status check_tiles(const struct tiles *t, struct fault *why)
 {
-    struct scratch s = {0};
+    struct tile_scratch s = {0};
     enum status st = ST_OK;
     int64_t first[FITS_MAX_AXES], side[FITS_MAX_AXES];
     for (int64_t row = 0; row < t->rows && st == ST_OK; row++) {
@@ -219,7 +210,7 @@ static enum status check_tiles(const struct tiles *t, struct fault *why)
         s.row = row;
         st = fits_tile_bytes(t, &t->packed, row, &bytes, &len, why);
         if (st == ST_OK && len > 0) {
-            st = t->method == TILE_RICE        ? unrice(t, bytes, len, n, &s, why)
+            st = t->method == TILE_RICE        ? fits_tile_unrice(t, bytes, len, n, &s, why)
                  : t->method == TILE_HCOMPRESS ? check_hcompress(t, bytes, len, n, &s, why)
                  : t->method == TILE_PLIO      ? check_plio(t, bytes, len, &s, why)
                                                : check_gzip(t, bytes, len, n, false, &s, why);
@@ -235,7 +226,7 @@ static enum status check_tiles(const struct tiles *t, struct fault *why)
             st = bad_tile(t, row, "it is empty", why);
         }
     }
-    scratch_free(&s);
+    fits_tile_scratch_free(&s);
     return st;
 }
 

@@ -72,6 +72,10 @@ static enum status take_column(const struct form *f, const char *name, int64_t o
                                                                             : NULL;
     if (strcasecmp(name, "ZSCALE") == 0 || strcasecmp(name, "ZZERO") == 0)
         t->quantised = true;
+    if (f->type == 'D' && f->repeat == 1 && strcasecmp(name, "ZSCALE") == 0)
+        t->scale_at = offset;
+    if (f->type == 'D' && f->repeat == 1 && strcasecmp(name, "ZZERO") == 0)
+        t->zero_at = offset;
     if (!c)
         return ST_OK;
     if ((f->type != 'P' && f->type != 'Q') || f->repeat != 1 || item_bytes(f->item) == 0)
@@ -99,6 +103,7 @@ static enum status read_columns(const struct fits_header *h, struct tiles *t, st
 {
     int64_t fields, offset = 0;
     t->packed.offset = t->gzipped.offset = t->plain.offset = -1;
+    t->scale_at = t->zero_at = -1;
     if (!fits_header_int(h, "TFIELDS", &fields) || fields < 1 || fields > 999)
         return fault(why, ST_REJECT, "TFIELDS of a tile-compressed image is not 1 to 999");
     for (int i = 1; i <= (int)fields; i++) {
