@@ -7,10 +7,11 @@
 #define PIXELS_MAX (1LL << 28)
 
 /* Each row lives in its own file, codec_NAME.c. */
-extern const struct codec codec_original, codec_rice, codec_htj2k, codec_jp2, codec_jxl;
+extern const struct codec codec_original, codec_rice, codec_htj2k, codec_jp2, codec_jxl,
+    codec_quantized;
 
 static const struct codec *const rows[] = {&codec_original, &codec_rice, &codec_htj2k, &codec_jp2,
-                                           &codec_jxl,      NULL};
+                                           &codec_jxl, &codec_quantized, NULL};
 
 const struct codec *const *codec_all(void)
 {
@@ -32,6 +33,9 @@ const struct codec *codec_choose(const struct codec_options *o, const struct fit
     /* Floats that were quantised once lost what they lost: packed anew without loss they
      * would only grow threefold. */
     if (wanted == &codec_rice && tiled && (tiled_lossless || img->bitpix < 0))
+        return &codec_original;
+    /* And quantised anew they would lose again. */
+    if (wanted == &codec_quantized && tiled && !tiled_lossless)
         return &codec_original;
     if (wanted && wanted->accepts(img, o))
         return wanted;
@@ -126,5 +130,16 @@ enum status codec_encode(const struct codec **c, const struct fits_image *img,
 
 bool codec_is_lossless(const struct codec *c, const struct codec_options *o)
 {
+    if (c == &codec_quantized)
+        return o->reversible;
     return !c->lossy_possible || !j2k_is_lossy(o);
+}
+
+double codec_qstep(const struct codec *c, const struct codec_options *o, const void *bytes,
+                   size_t len)
+{
+    if (codec_is_lossless(c, o))
+        return 0;
+    double step = c->step ? c->step(bytes, len) / 65536 : o->qstep;
+    return step < 1 ? step : 1;
 }

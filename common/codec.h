@@ -10,13 +10,17 @@
 #include "common/fits.h"
 
 struct codec_options {
-    const char *method; /* configured: "htj2k", "jp2", "jxl", "rice", "original" */
+    const char *method; /* configured: "htj2k", "jp2", "jxl", "rice",
+                           "quantized", "original" */
     double qstep;       /* quantisation step as a fraction of the sample range (16-bit data: of
                            65536); below 1e-5: lossless, which is then smaller */
     double step[3];     /* htj2k: such steps for wavelet level 1 (the finest), level 2, and all
                            coarser ones, in place of qstep; step[0] is 0: qstep for all */
     int offset;         /* with step: about the sky's value, which becomes 0 on the way */
     bool reversible;    /* htj2k and jp2: lossless, qstep not used */
+    double q;           /* quantized: the step is noise / q; 0: qstep holds */
+    double noise;       /* measured sky noise of this image in ADU, 0 when unknown: quantized
+                           then goes by each tile's own */
 };
 
 /* One row of stored values (naxes[0] of them, big-endian), y counted through all planes. Anything
@@ -40,9 +44,12 @@ struct codec {
     enum status (*rows)(const void *bytes, size_t len, struct fits_image *img, codec_row_fn *fn,
                         void *ctx, struct fault *why);
     const char *sentence; /* for docs and the log */
+    /* The mean step of an encoded member in the image's units, 0 when it is exact; NULL: qstep
+     * of the options says it. */
+    double (*step)(const void *bytes, size_t len);
 };
 
-/* By name, NULL when unknown. The rows are: original, rice, htj2k, jp2, jxl. */
+/* By name, NULL when unknown. The rows are: original, rice, htj2k, jp2, jxl, quantized. */
 const struct codec *codec_find(const char *name);
 /* All rows in order, NULL-ended. */
 const struct codec *const *codec_all(void);
@@ -50,7 +57,8 @@ const struct codec *const *codec_all(void);
 /* Which codec carries this HDU: the configured one when it accepts the image, else the
  * HDU as it stands when it is already tile-compressed (`tiled`), else rice when it
  * accepts, else the HDU as it stands. "rice" for an HDU that is already losslessly tiled,
- * or holds tiled floats, is also the HDU as it stands. Never NULL. */
+ * or holds tiled floats, is also the HDU as it stands; so is "quantized" for one that is tiled
+ * with loss. Never NULL. */
 const struct codec *codec_choose(const struct codec_options *o, const struct fits_image *img,
                                  bool tiled, bool tiled_lossless);
 
@@ -76,5 +84,9 @@ enum status codec_encode(const struct codec **c, const struct fits_image *img,
 
 /* Is what this codec gives back for these options bit-exact? */
 bool codec_is_lossless(const struct codec *c, const struct codec_options *o);
+/* The step of a member that was encoded so, as a fraction of the 16-bit range and at most 1;
+ * 0 when it is exact. */
+double codec_qstep(const struct codec *c, const struct codec_options *o, const void *bytes,
+                   size_t len);
 
 #endif

@@ -338,5 +338,6 @@ const struct codec codec_htj2k = {
     "htj2k", ".jph", false, true, false, j2k_accepts, encode, nullptr, decode_rows,
     "High-Throughput JPEG 2000 (ISO/IEC 15444-15): the fastest; lossless, or lossy by a "
     "quantisation step",
+    nullptr, /* qstep is its step */
 };
 }

@@ -62,7 +62,7 @@ static enum status add_pixels(struct encode_hdu *h, const struct codec *codec,
     }
     struct member *m = start_member(h, MEMBER_IMAGE, codec->name, codec->suffix);
     m->raw_size = (int64_t)img->size;
-    m->qstep = codec_is_lossless(codec, options) ? 0 : options->qstep;
+    m->qstep = codec_qstep(codec, options, pixels.data, pixels.len);
     h->bytes[h->count - 1] = pixels;
     return ST_OK;
 }

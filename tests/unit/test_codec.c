@@ -15,19 +15,21 @@
 static void the_table(void **state)
 {
     (void)state;
-    static const char *const names[] = {"original", "rice", "htj2k", "jp2", "jxl"};
-    static const char *const suffixes[] = {".hdu", ".fits.fz", ".jph", ".jp2", ".jxl"};
+    static const char *const names[] = {"original", "rice", "htj2k",
+                                        "jp2",      "jxl",  "quantized"};
+    static const char *const suffixes[] = {".hdu", ".fits.fz", ".jph",
+                                           ".jp2", ".jxl",     ".fits.fz"};
     const struct codec *const *all = codec_all();
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         assert_string_equal(all[i]->name, names[i]);
         assert_string_equal(all[i]->suffix, suffixes[i]);
         assert_ptr_equal(codec_find(names[i]), all[i]);
         assert_int_equal(all[i]->has_header, i < 2);
-        assert_int_equal(all[i]->lossy_possible, i == 2 || i == 3);
+        assert_int_equal(all[i]->lossy_possible, i == 2 || i == 3 || i == 5);
         assert_int_equal(all[i]->never_larger, i == 4);
         assert_true(strlen(all[i]->sentence) > 20);
     }
-    assert_null(all[5]);
+    assert_null(all[6]);
     assert_null(codec_find("j2k"));
     assert_null(codec_find(""));
     assert_null(codec_find(NULL));
