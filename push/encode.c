@@ -427,10 +427,10 @@ void encode_id(const struct exposure *e, const struct camera *camera,
     struct buf text = {0};
     buf_printf(&text,
                "skyferry bundle %d, software %s\n%s\n%" PRId64 " %" PRId64 " %" PRId64 "\n"
-               "%s %.17g %d\n%s %s\n",
+               "%s %.17g %d %.17g\n%s %s\n",
                MANIFEST_FORMAT, SKYFERRY_VERSION, e->path, e->file.size, e->file.mtime_ns,
-               e->file.inode, codec->method, codec->qstep, codec->reversible, camera->name,
-               camera->key_ccd);
+               e->file.inode, codec->method, codec->qstep, codec->reversible, codec->q,
+               camera->name, camera->key_ccd);
     digest_bytes(text.data, text.len, id);
     buf_free(&text);
 }

@@ -251,6 +251,7 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     to->give_up_s = from->give_up_s;
     memcpy(to->method, from->method, sizeof to->method);
     to->qstep = from->qstep;
+    to->q = from->q;
     to->lossless = from->lossless;
     to->quota_gib = from->quota_gib;
     /* What waited may pass by the new settings, a larger quota for instance. */

@@ -37,15 +37,20 @@ const struct setting settings_rows[] = {
      "degrees east", "The site's longitude: a night begins at its local noon."},
     {"site", "night_rollover", SET_TEXT, AT_(night_rollover), "noon", 0, 0, NULL, NULL,
      "noon, or the UTC time HH:MM at which the next night's name begins to hold."},
-    {"codec", "method", SET_CHOICE, AT_(method), "htj2k", 0, 0, "htj2k|jp2|jxl|rice|original", NULL,
+    {"codec", "method", SET_CHOICE, AT_(method), "htj2k", 0, 0,
+     "htj2k|jp2|jxl|rice|quantized|original", NULL,
      "How pixels travel: htj2k (fast JPEG 2000), jp2 (JPEG 2000 that every tool reads), jxl "
-     "(lossless, the smallest), rice (lossless FITS tiles), original (the file's bytes as they stand)."},
+     "(lossless, the smallest), rice (lossless FITS tiles), quantized (the FITS standard's own "
+     "lossy tiles, which any FITS reader opens), original (the file's bytes as they stand)."},
     {"codec", "qstep", SET_REAL, AT_(qstep), "0.00003", 1e-7, 0.1, NULL,
      "of the 16-bit range", "Quantisation step of htj2k and jp2: larger means smaller files and "
      "more noise (0.00003 is about 8:1 on DECam, 0.000055 about 20:1)."},
+    {"codec", "q", SET_REAL, AT_(q), "1", 0.1, 100, NULL, "noise / step",
+     "How fine quantized is, as fpack's -q: its step is the sky noise divided by this; smaller "
+     "means smaller files and more noise."},
     {"codec", "lossless", SET_BOOL, AT_(lossless), "no", 0, 0, NULL, NULL,
-     "htj2k and jp2 without any loss; qstep is not used then. jxl, rice and original "
-     "never have any."},
+     "htj2k and jp2 without any loss, qstep is not used then; rice in place of quantized. jxl, "
+     "rice and original never have any."},
     {"codec", "threads", SET_INT, AT_(threads), "0", 0, 256, NULL, NULL,
      "Threads that encode ccds; 0: one for each processor."},
     {"ship", "mode", SET_CHOICE, AT_(mode), "parallel", 0, 0, "parallel|serial|batch", NULL,
@@ -187,8 +192,8 @@ static bool is_live(const struct setting *row)
 {
     static const char *const keys[] = {
         "watch.settle_seconds", "watch.give_up_seconds", "watch.silence_seconds", "ship.mode",
-        "ship.batch_size", "ship.window", "codec.method", "codec.qstep", "codec.lossless",
-        "spool.quota_gib", "log.level",
+        "ship.batch_size", "ship.window", "codec.method", "codec.qstep", "codec.q",
+        "codec.lossless", "spool.quota_gib", "log.level",
     };
     char name[128];
     snprintf(name, sizeof name, "%s.%s", row->section, row->key);
@@ -228,7 +233,8 @@ void settings_changes(const struct settings *before, const struct settings *afte
 void settings_codec(const struct settings *s, struct codec_options *out)
 {
     *out = (struct codec_options){
-        .method = s->method, .qstep = s->lossless ? 0 : s->qstep, .reversible = s->lossless};
+        .method = s->method, .qstep = s->lossless ? 0 : s->qstep, .reversible = s->lossless,
+        .q = s->q};
 }
 
 void settings_lane(const struct settings *s, struct lane_options *out)

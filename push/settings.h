@@ -27,7 +27,7 @@ struct settings {
     char night_rollover[16];
     /* [codec] */
     char method[16];
-    double qstep;
+    double qstep, q;
     bool lossless;
     int threads;
     /* [ship] */

@@ -199,13 +199,14 @@ static void test_a_bundle_has_everything(void **state)
 /* One thread or many, once or again: a broken transfer must be able to go on. */
 static void test_the_same_bytes_each_time(void **state)
 {
-    static const char *const methods[] = {"htj2k", "jp2", "jxl", "rice", "original"};
+    static const char *const methods[] = {"htj2k", "jp2",       "jxl",
+                                          "rice",  "quantized", "original"};
     char path[4096], bundle[4096];
     (void)state;
     scratch_path(&scratch, "x.fits", path);
     write_exposure(path, 9, 48);
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
-        struct codec_options codec = {.method = methods[i], .qstep = 0.00003};
+        struct codec_options codec = {.method = methods[i], .qstep = 0.00003, .q = 1};
         char first[DIGEST_HEX] = "";
         for (int threads = 1; threads <= 4; threads += 3) {
             struct work w = {0};
@@ -377,6 +378,10 @@ static void test_ids(void **state)
     encode_id(&e, &camera, &a, two);
     assert_string_equal(one, two);
     assert_true(digest_valid(one));
+    encode_id(&e, &camera, &b, two);
+    assert_string_not_equal(one, two);
+    b = a;
+    b.q = 2;
     encode_id(&e, &camera, &b, two);
     assert_string_not_equal(one, two);
     e.file.mtime_ns++;
