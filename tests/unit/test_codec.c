@@ -48,6 +48,10 @@ static void lossless_is_said_truly(void **state)
         .qstep = 1e-5}));
     assert_false(codec_is_lossless(codec_find("jp2"), &(struct codec_options){.method = "jp2",
         .qstep = 3e-5}));
+    const struct codec *quantized = codec_find("quantized");
+    assert_false(codec_is_lossless(quantized, &(struct codec_options){.method = "quantized"}));
+    assert_true(codec_is_lossless(quantized, &(struct codec_options){.method = "quantized",
+        .reversible = true}));
     assert_true(
         codec_is_lossless(codec_find("rice"), &(struct codec_options){.method = "htj2k",
             .qstep = 3e-5}));
@@ -294,25 +298,26 @@ static void *code_often(void *arg)
 static void threads_code_side_by_side(void **state)
 {
     (void)state;
-    static const struct codec_options options[4] = {
-        {.method = "htj2k", .qstep = 3e-5}, {.method = "rice"}, {.method = "jp2", .qstep = 3e-5}, {.method = "jxl", .reversible = true}};
+    static const struct codec_options options[5] = {
+        {.method = "htj2k", .qstep = 3e-5}, {.method = "rice"}, {.method = "jp2", .qstep = 3e-5},
+        {.method = "jxl", .reversible = true}, {.method = "quantized", .q = 0.5}};
     struct fits_image img;
-    struct buf expected[4] = {{0}, {0}, {0}, {0}};
-    struct work works[8];
-    pthread_t threads[8];
+    struct buf expected[5] = {{0}, {0}, {0}, {0}, {0}};
+    struct work works[10];
+    pthread_t threads[10];
     make_image(&img, 16, 200, 150, true, PIX_SKY);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         assert_int_equal(
             codec_find(options[i].method)->encode(&img, &options[i], &expected[i], NULL), ST_OK);
-    for (int i = 0; i < 8; i++) {
-        works[i] = (struct work){&img, &expected[i % 4], options[i % 4], 0};
+    for (int i = 0; i < 10; i++) {
+        works[i] = (struct work){&img, &expected[i % 5], options[i % 5], 0};
         assert_int_equal(pthread_create(&threads[i], NULL, code_often, &works[i]), 0);
     }
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 10; i++) {
         pthread_join(threads[i], NULL);
         assert_int_equal(works[i].failures, 0);
     }
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         buf_free(&expected[i]);
     fits_image_free(&img);
 }

@@ -329,6 +329,24 @@ static void scaled_integers(void **state)
         }
 }
 
+static void real_frames_keep_the_promise(void **state)
+{
+    (void)state;
+    for (int i = 0; i < REAL_FRAMES; i++) {
+        struct buf frame = {0};
+        struct fits_image img;
+        struct codec_options o = {.method = "quantized", .q = 1, .noise = 10};
+        double step, rms;
+        if (!read_frame(real_frames[i], &frame))
+            continue;
+        assert_int_equal(load_hdu(&frame, 1, &img, NULL), ST_OK);
+        if (codec_find("quantized")->accepts(&img, &o))
+            assert_within(&img, &o, 1, &step, &rms);
+        fits_image_free(&img);
+        buf_free(&frame);
+    }
+}
+
 static void what_is_accepted(void **state)
 {
     (void)state;
@@ -383,6 +401,7 @@ int main(void)
         cmocka_unit_test(all_magnitudes),
         cmocka_unit_test(blank_pixels_stay_blank),
         cmocka_unit_test(scaled_integers),
+        cmocka_unit_test(real_frames_keep_the_promise),
         cmocka_unit_test(what_is_accepted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

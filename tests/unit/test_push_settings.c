@@ -67,6 +67,7 @@ static void test_defaults(void **state)
     assert_int_equal(s->give_up_s, 150);
     assert_int_equal(s->watch_silence_s, 60);
     assert_true(s->qstep == 0.00003);
+    assert_true(s->q == 1);
     assert_int_equal(s->port, 22);
     assert_int_equal(s->lanes, 4);
     assert_int_equal(config.policy.mode, ORDER_PARALLEL);
@@ -75,6 +76,7 @@ static void test_defaults(void **state)
     assert_int_equal(config.night.rollover_s, 60192); /* CTIO's noon, 16:43:12 UTC */
     settings_codec(s, &codec);
     assert_string_equal(codec.method, "htj2k");
+    assert_true(codec.q == 1);
     assert_false(codec.reversible);
     settings_lane(s, &lane);
     assert_true(lane.user[0]); /* our own account */
@@ -155,6 +157,7 @@ static void test_lossless(void **state)
 static void test_what_a_reload_changes(void **state)
 {
     struct settings before;
+    struct codec_options codec;
     struct buf live = {0}, restart = {0};
     (void)state;
     assert_true(load("[watch]\npattern = a-long-pattern*.fits\n", 0, NULL));
@@ -162,10 +165,15 @@ static void test_what_a_reload_changes(void **state)
     settings_changes(&before, &config.set, &live, &restart);
     assert_int_equal(live.len + restart.len, 0);
     assert_true(load("[watch]\npattern = b*.fits\n[ship]\nmode = batch\nwindow = 3\nlanes = 2\n"
-                     "[log]\nlevel = debug\n[codec]\nmethod = rice\n", 0, NULL));
+                     "[log]\nlevel = debug\n[codec]\nmethod = quantized\nq = 0.5\n", 0, NULL));
     settings_changes(&before, &config.set, &live, &restart);
-    assert_string_equal((char *)live.data, "codec.method ship.mode ship.window log.level");
+    assert_string_equal((char *)live.data, "codec.method codec.q ship.mode ship.window log.level");
     assert_string_equal((char *)restart.data, "watch.pattern ship.lanes");
+    settings_codec(&config.set, &codec);
+    assert_string_equal(codec.method, "quantized");
+    assert_true(codec.q == 0.5 && codec.noise == 0);
+    assert_false(load("[codec]\nq = 0\n", 0, NULL));
+    assert_true(reported("0.1"));
     buf_free(&live);
     buf_free(&restart);
 }
