@@ -102,8 +102,8 @@ enum status fits_tile_unpack(const void *file, size_t len, struct fits_image *ou
                              struct fault *why)
 {
     struct fits_header table = {0};
-    const unsigned char *data;
-    size_t data_len;
+    const unsigned char *data = NULL;
+    size_t data_len = 0;
     *out = (struct fits_image){0};
     enum status st = fits_tile_open(file, len, &table, &data, &data_len, why);
     if (st == ST_OK)

@@ -50,7 +50,7 @@ static struct tile_look look_at(const double *x, size_t n, bool want_zeros)
 /* The median of a few values: hardly one of the few that stand out. */
 static double sample_median(const double *x, size_t n)
 {
-    double some[SAMPLES];
+    double some[SAMPLES] = {0};
     size_t count = 0;
     for (size_t k = 0; k < SAMPLES; k++) {
         double v = x[k * (n - 1) / (SAMPLES - 1)];

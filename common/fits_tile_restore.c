@@ -152,8 +152,8 @@ enum status fits_tile_restore(const void *file, size_t len, struct fits_image *i
 {
     struct restoring r = {.dither = 0};
     struct fits_header table = {0};
-    const unsigned char *data;
-    size_t data_len;
+    const unsigned char *data = NULL;
+    size_t data_len = 0;
     unsigned char *pixels = NULL;
     enum status st = fits_image_shape(img, why);
     if (st == ST_OK && !fits_tile_values(img, &r.values))
