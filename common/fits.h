@@ -99,6 +99,16 @@ enum status fits_read_header(int fd, const struct fits_hdu *hdu, struct fits_hea
  * 4.4.2.7) over an HDU's bytes. REJECT when one is present and wrong; OK otherwise. */
 enum status fits_check_sums(const void *hdu_bytes, size_t len, struct fault *why);
 
+/* DATASUM of a data unit that comes in pieces of any length: start with {0}; the padding is
+ * zeros and so adds nothing. */
+struct fits_datasum {
+    uint32_t sum;
+    unsigned char rest[4];
+    size_t held; /* of rest */
+};
+void fits_datasum_add(struct fits_datasum *d, const void *bytes, size_t len);
+uint32_t fits_datasum_end(const struct fits_datasum *d);
+
 /* ---- images ---- */
 
 /* One image: its own header cards (structural ones included, as an uncompressed image

@@ -33,6 +33,31 @@ uint32_t fits_sum(const void *bytes, size_t len, uint32_t sum)
     return (uint32_t)wide;
 }
 
+void fits_datasum_add(struct fits_datasum *d, const void *bytes, size_t len)
+{
+    const unsigned char *at = bytes;
+    if (d->held > 0) {
+        size_t take = 4 - d->held < len ? 4 - d->held : len;
+        memcpy(d->rest + d->held, at, take);
+        d->held += take;
+        at += take;
+        len -= take;
+        if (d->held < 4)
+            return;
+        d->sum = fits_sum(d->rest, 4, d->sum);
+    }
+    d->sum = fits_sum(at, len - len % 4, d->sum);
+    d->held = len % 4;
+    memcpy(d->rest, at + len - d->held, d->held);
+}
+
+uint32_t fits_datasum_end(const struct fits_datasum *d)
+{
+    unsigned char word[4] = {0};
+    memcpy(word, d->rest, d->held);
+    return d->held ? fits_sum(word, 4, d->sum) : d->sum;
+}
+
 /* FITS standard 4.0, appendix J.2: each byte of the complement is split over four
  * characters, which are then moved off the punctuation between digits and letters. */
 void fits_sum_text(uint32_t sum, char out[17])

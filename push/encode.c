@@ -10,15 +10,28 @@
 #include "common/crashpoint.h"
 #include "common/fsutil.h"
 #include "push/encode_hdu.h"
+#include "push/pace.h"
 #include "push/survey.h"
 
 /* HDUs under way beyond one for each thread: enough that no thread waits for the writer. */
 #define AHEAD 2
+/* An item's steps follow from what those up to so many before it came to: whatever the number of
+ * threads, which is why no more are under way. */
+#define LAG 16
+
+/* What an item came to in the bundle. */
+struct cost {
+    double rung;        /* 0: no picture */
+    int64_t raw, bytes;
+};
 
 struct encode {
     struct encode_order o; /* its texts point at the members below */
-    char path[4096], bundle_path[4200], method[16];
-    struct codec_options codec;
+    char path[4096], bundle_path[4200];
+    struct fidelity fidelity;
+    struct pace pace;
+    struct cost *cost;  /* [items]; the first `costed` are in pace */
+    size_t costed;
     struct camera camera;
 
     struct survey survey;
@@ -104,6 +117,7 @@ static void free_encode(struct encode *e)
     for (size_t i = 0; e->finished && i < e->items; i++)
         free_job(e->finished[i]);
     free(e->finished);
+    free(e->cost);
     bundle_abandon(&e->writer);
     manifest_free(&e->manifest);
     survey_free(&e->survey);
@@ -153,6 +167,26 @@ void encode_cancel(struct encode **e)
 
 /* ---- jobs back on the main thread ---- */
 
+/* Of its plane, not compressed. */
+static int64_t image_bytes(const struct fits_hdu *hdu)
+{
+    int64_t bytes = abs(hdu->bitpix) / 8;
+    for (int i = 0; i < hdu->naxis; i++)
+        bytes *= hdu->naxes[i];
+    return hdu->naxis > 0 ? bytes : 0;
+}
+
+static void begin_pace(struct encode *e)
+{
+    const struct fidelity *f = &e->fidelity;
+    int64_t raw = 0;
+    for (size_t i = 0; i < e->survey.layout.count; i++)
+        if (e->survey.ccd[i] > 0)
+            raw += image_bytes(&e->survey.layout.hdu[i]);
+    double rung = fidelity_rung(f), pace = f->pace > 0 ? f->pace : 1;
+    pace_begin(&e->pace, rung > 0 && !(f->noise > 0) ? rung * pace : 0, rung, pace, raw);
+}
+
 static void take_survey(struct encode *e, struct encode_job *j)
 {
     /* A file that vanished, or that is short now, is another version as well. */
@@ -170,10 +204,12 @@ static void take_survey(struct encode *e, struct encode_job *j)
     bool trailing = e->survey.layout.end < e->survey.layout.size;
     e->items = e->survey.layout.count + (trailing ? 1 : 0);
     e->finished = calloc(e->items, sizeof(struct encode_job *));
+    e->cost = calloc(e->items, sizeof *e->cost);
     e->manifest.facts = e->survey.facts;
+    begin_pace(e);
     e->result.ccds = e->survey.images;
     struct fault why;
-    if (!e->finished)
+    if (!e->finished || !e->cost)
         fail(e, (fault(&why, ST_RETRY, "out of memory for %zu HDUs", e->items), &why), false);
     else if (bundle_create(e->bundle_path, e->o.file.mtime_ns, &e->writer, &why) != ST_OK)
         fail(e, &why, false);
@@ -266,6 +302,18 @@ static void submit(struct encode *e, struct encode_job *j)
 
 /* ---- giving HDUs out ---- */
 
+/* Tells the pace of all items before `end`. */
+static void count_costs(struct encode *e, size_t end)
+{
+    for (; e->costed < end; e->costed++) {
+        const struct cost *c = &e->cost[e->costed];
+        if (c->rung > 0)
+            pace_wrote(&e->pace, c->rung, c->raw, c->bytes);
+        else
+            pace_wrote_other(&e->pace, c->bytes);
+    }
+}
+
 static void give_hdu(struct encode *e)
 {
     struct encode_job *j = new_job(e, JOB_HDU);
@@ -282,8 +330,11 @@ static void give_hdu(struct encode *e)
                                    .data = e->survey.layout.end, .end = e->survey.layout.size};
     }
     memcpy(h->root, e->manifest.name, sizeof h->root);
-    memcpy(h->method, e->method, sizeof h->method);
-    h->options = e->codec;
+    h->fidelity = e->fidelity;
+    h->camera = &e->camera;
+    count_costs(e, j->item < LAG ? 0 : j->item - LAG);
+    if (j->item < e->survey.layout.count && e->survey.ccd[j->item] > 0)
+        h->rung = pace_next(&e->pace, image_bytes(&h->hdu));
     submit(e, j);
 }
 
@@ -303,6 +354,7 @@ static void give_digest(struct encode *e)
 static void give_out(struct encode *e)
 {
     size_t most = (size_t)pool_threads(e->o.pool) + AHEAD;
+    most = most < LAG ? most : LAG;
     while (!e->failed && e->given < e->items && e->given - e->written < most) {
         if (e->given == e->items / 2)
             give_digest(e);
@@ -336,6 +388,7 @@ static void write_item(struct encode *e, struct encode_job *j)
         fail(e, &h->why, survey_changed(e->survey.fd, e->path, &e->o.file));
         return;
     }
+    int64_t before = bundle_size(e->writer);
     note_fallback(e, h);
     for (int i = 0; i < h->count; i++) {
         const struct member *m = &h->member[i];
@@ -346,8 +399,10 @@ static void write_item(struct encode *e, struct encode_job *j)
             fail(e, &why, false);
             return;
         }
-        e->result.raw_bytes += m->raw_size;
+        e->result.raw_bytes += m->role == MEMBER_EXACT ? 0 : m->raw_size;
     }
+    e->cost[j->item] = (struct cost){h->rung, image_bytes(&h->hdu),
+                                     bundle_size(e->writer) - before};
 }
 
 static void write_finished(struct encode *e)
@@ -398,6 +453,8 @@ static void finish(struct encode *e)
     }
     if (write_manifest(e, &why) != ST_OK)
         fail(e, &why, false);
+    count_costs(e, e->items);
+    e->result.pace = e->pace.rung > 0 ? pace_result(&e->pace) : 0;
     size_t used = strlen(e->result.fallbacks);
     if (e->fallback_count > 1)
         snprintf(e->result.fallbacks + used, sizeof e->result.fallbacks - used, " and %d more",
@@ -422,15 +479,16 @@ static void advance(struct encode *e)
 /* ---- the start ---- */
 
 void encode_id(const struct exposure *e, const struct camera *camera,
-               const struct codec_options *codec, char id[DIGEST_HEX])
+               const struct fidelity *codec, char id[DIGEST_HEX])
 {
     struct buf text = {0};
     buf_printf(&text,
                "skyferry bundle %d, software %s\n%s\n%" PRId64 " %" PRId64 " %" PRId64 "\n"
-               "%s %.17g %d %.17g\n%s %s\n",
+               "%s %d %.17g %.17g %.17g %.17g\n%.17g %d %u %.17g\n%s %s\n",
                MANIFEST_FORMAT, SKYFERRY_VERSION, e->path, e->file.size, e->file.mtime_ns,
-               e->file.inode, codec->method, codec->qstep, codec->reversible, codec->q,
-               camera->name, camera->key_ccd);
+               e->file.inode, codec->method, codec->lossless, codec->qstep, codec->ratio,
+               codec->noise, codec->q, codec->max_error, codec->max_in_noise, codec->exact,
+               codec->pace, camera->name, camera->key_ccd);
     digest_bytes(text.data, text.len, id);
     buf_free(&text);
 }
@@ -456,15 +514,13 @@ enum status encode_start(const struct encode_order *o, struct encode **out, stru
     e->survey.fd = -1;
     snprintf(e->path, sizeof e->path, "%s", o->path);
     snprintf(e->bundle_path, sizeof e->bundle_path, "%s", o->bundle_path);
-    snprintf(e->method, sizeof e->method, "%s", o->codec->method);
-    e->codec = *o->codec;
-    e->codec.method = e->method;
+    e->fidelity = *o->codec;
     e->camera = *o->camera;
     fill_manifest(e);
     e->o.path = e->path;
     e->o.bundle_path = e->bundle_path;
     e->o.name = e->manifest.name;
-    e->o.codec = &e->codec;
+    e->o.codec = &e->fidelity;
     e->o.camera = &e->camera;
     struct encode_job *j = new_job(e, JOB_SURVEY);
     if (!j) {

@@ -22,6 +22,7 @@ struct encode_result {
     char bundle_sha256[DIGEST_HEX], source_sha256[DIGEST_HEX];
     int64_t cpu_ns;         /* of all threads */
     int64_t part_ns[ENCODE_PARTS]; /* of it, where it went */
+    double pace;            /* of this exposure, for fidelity.pace of the filter's next; 0: none */
     char fallbacks[200];    /* "rice for 3 HDUs (first: HDU 2, EXTNAME DQ)", or "" */
 };
 
@@ -29,7 +30,7 @@ struct encode_order {
     const char *path, *name, *bundle_path; /* copied, as is all else */
     struct identity file;
     const struct camera *camera;
-    const struct codec_options *codec;
+    const struct fidelity *codec;
     struct pool *pool;
     int urgency;
     void *ctx;
@@ -44,6 +45,6 @@ void encode_cancel(struct encode **e);
 
 /* Names one encoding of one version of one file: SHA-256 over all that decides the bytes. */
 void encode_id(const struct exposure *e, const struct camera *camera,
-               const struct codec_options *codec, char id[DIGEST_HEX]);
+               const struct fidelity *codec, char id[DIGEST_HEX]);
 
 #endif

@@ -1,4 +1,4 @@
-#include "push/encode_hdu.h"
+#include "push/encode_hdu_inner.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -7,12 +7,11 @@
 
 static bool as_it_stands(const struct encode_hdu *h)
 {
-    return strcmp(h->method, "original") == 0;
+    return strcmp(h->fidelity.method, "original") == 0;
 }
 
-/* The next member to fill; its bytes go into h->bytes at the same place. */
-static struct member *start_member(struct encode_hdu *h, enum member_role role, const char *codec,
-                                   const char *suffix)
+struct member *encode_hdu_member(struct encode_hdu *h, enum member_role role, const char *codec,
+                                 const char *suffix)
 {
     struct member *m = &h->member[h->count++];
     m->role = role;
@@ -25,18 +24,17 @@ static struct member *start_member(struct encode_hdu *h, enum member_role role, 
     return m;
 }
 
-static enum status add_header(struct encode_hdu *h, const struct fits_header *cards)
+enum status encode_hdu_header(struct encode_hdu *h, const struct fits_header *cards)
 {
-    struct member *m = start_member(h, MEMBER_HEADER, "zstd", ".hdr.zst");
+    struct member *m = encode_hdu_member(h, MEMBER_HEADER, "zstd", ".hdr.zst");
     struct buf *out = &h->bytes[h->count - 1];
     m->raw_size = (int64_t)cards->count * FITS_CARD;
     return bundle_squeeze(cards->cards, (size_t)m->raw_size, out, &h->why);
 }
 
-/* The HDU whole; its bytes are handed over. */
-static void add_as_it_stands(struct encode_hdu *h, enum member_role role, struct buf *hdu)
+void encode_hdu_as_it_stands(struct encode_hdu *h, enum member_role role, struct buf *hdu)
 {
-    struct member *m = start_member(h, role, "original", ".hdu");
+    struct member *m = encode_hdu_member(h, role, "original", ".hdu");
     m->raw_size = (int64_t)hdu->len;
     h->bytes[h->count - 1] = *hdu;
     *hdu = (struct buf){0};
@@ -44,53 +42,9 @@ static void add_as_it_stands(struct encode_hdu *h, enum member_role role, struct
 
 static enum status add_squeezed(struct encode_hdu *h, const struct buf *hdu)
 {
-    struct member *m = start_member(h, MEMBER_HDU, "zstd", ".hdu.zst");
+    struct member *m = encode_hdu_member(h, MEMBER_HDU, "zstd", ".hdu.zst");
     m->raw_size = (int64_t)hdu->len;
     return bundle_squeeze(hdu->data, hdu->len, &h->bytes[h->count - 1], &h->why);
-}
-
-static enum status add_pixels(struct encode_hdu *h, const struct codec *codec,
-                              const struct codec_options *options, const struct fits_image *img)
-{
-    struct buf pixels = {0};
-    enum status st = codec_encode(&codec, img, options, &pixels, &h->why);
-    if (st == ST_OK && !codec->has_header)
-        st = add_header(h, &img->header);
-    if (st != ST_OK) {
-        buf_free(&pixels);
-        return st;
-    }
-    struct member *m = start_member(h, MEMBER_IMAGE, codec->name, codec->suffix);
-    m->raw_size = (int64_t)img->size;
-    m->qstep = codec_qstep(codec, options, pixels.data, pixels.len);
-    h->bytes[h->count - 1] = pixels;
-    return ST_OK;
-}
-
-static enum status encode_image(struct encode_hdu *h, struct buf *hdu)
-{
-    struct codec_options options = h->options;
-    options.method = h->method;
-    struct fits_image img = {0};
-    bool tiled = h->hdu.kind == FITS_TILED;
-    h->cpu_ns[PART_READ] += clock_lap(&h->mark);
-    enum status st = fits_image_load(hdu->data, hdu->len, &img, &h->why);
-    h->cpu_ns[PART_TILES] += clock_lap(&h->mark);
-    if (st != ST_OK)
-        goto out;
-    const struct codec *codec =
-        codec_choose(&options, &img, tiled, tiled && fits_tiled_lossless(hdu->data, hdu->len));
-    h->fell_back = strcmp(codec->name, h->method) != 0;
-    if (strcmp(codec->name, "original") == 0) {
-        add_as_it_stands(h, MEMBER_IMAGE, hdu);
-    } else {
-        buf_free(hdu); /* the encoder needs the room */
-        st = add_pixels(h, codec, &options, &img);
-        h->cpu_ns[PART_ENCODE] += clock_lap(&h->mark);
-    }
-out:
-    fits_image_free(&img);
-    return st;
 }
 
 static enum status encode_empty(struct encode_hdu *h, struct buf *hdu)
@@ -98,9 +52,9 @@ static enum status encode_empty(struct encode_hdu *h, struct buf *hdu)
     struct fits_header cards = {0};
     enum status st = fits_header_parse(hdu->data, hdu->len, &cards, &h->why);
     if (st == ST_OK)
-        st = add_header(h, &cards);
+        st = encode_hdu_header(h, &cards);
     if (st == ST_OK && as_it_stands(h))
-        add_as_it_stands(h, MEMBER_HDU, hdu);
+        encode_hdu_as_it_stands(h, MEMBER_HDU, hdu);
     fits_header_free(&cards);
     return st;
 }
@@ -113,13 +67,13 @@ static enum status encode_bytes(struct encode_hdu *h, struct buf *hdu)
     case FITS_IMAGE:
     case FITS_TILED:
         if (!as_it_stands(h))
-            return encode_image(h, hdu);
-        add_as_it_stands(h, MEMBER_IMAGE, hdu);
+            return encode_hdu_image(h, hdu);
+        encode_hdu_as_it_stands(h, MEMBER_IMAGE, hdu);
         return ST_OK;
     default:
         if (!as_it_stands(h))
             return add_squeezed(h, hdu);
-        add_as_it_stands(h, MEMBER_HDU, hdu);
+        encode_hdu_as_it_stands(h, MEMBER_HDU, hdu);
         return ST_OK;
     }
 }
@@ -132,7 +86,7 @@ static enum status read_and_encode(struct encode_hdu *h)
     if (st == ST_OK && !trailing)
         st = fits_check_sums(hdu.data, hdu.len, &h->why);
     if (st == ST_OK && trailing)
-        add_as_it_stands(h, MEMBER_HDU, &hdu);
+        encode_hdu_as_it_stands(h, MEMBER_HDU, &hdu);
     else if (st == ST_OK)
         st = encode_bytes(h, &hdu);
     h->cpu_ns[PART_READ] += clock_lap(&h->mark);

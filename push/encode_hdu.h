@@ -5,16 +5,18 @@
 #define SKYFERRY_ENCODE_HDU_H
 
 #include "common/bundle.h"
-#include "common/codec.h"
+#include "common/fidelity.h"
 #include "common/fits.h"
 
-#define ENCODE_MEMBERS 2 /* header and pixels, or header and HDU */
+#define ENCODE_MEMBERS 3 /* header, exact pixels and picture, or header and HDU */
 
 /* What a worker spends its time on, for the log and the bench. */
 enum encode_part {
     PART_READ,   /* reading the file, CHECKSUM and DATASUM */
     PART_TILES,  /* tile decompression, or copying plain pixels */
+    PART_NOISE,  /* measuring the sky */
     PART_ENCODE, /* the codec */
+    PART_PROOF,  /* decoding again, to know the errors */
     PART_DIGEST, /* SHA-256 of members and source file */
     ENCODE_PARTS
 };
@@ -24,8 +26,10 @@ struct encode_hdu {
     int fd;
     struct fits_hdu hdu;  /* index -1: bytes past the last HDU, head..end */
     int ccd;              /* > 0 for images */
-    char root[MEMBER_NAME], method[16];
-    struct codec_options options; /* its method is the one above */
+    char root[MEMBER_NAME];
+    struct fidelity fidelity;
+    double rung;                 /* of the ladder, where the fidelity goes by it */
+    const struct camera *camera; /* outlives the job */
     /* made */
     enum status grade;
     struct fault why;

@@ -251,7 +251,11 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     to->give_up_s = from->give_up_s;
     memcpy(to->method, from->method, sizeof to->method);
     to->qstep = from->qstep;
+    to->ratio = from->ratio;
+    to->noise = from->noise;
     to->q = from->q;
+    memcpy(to->max_error, from->max_error, sizeof to->max_error);
+    memcpy(to->exact, from->exact, sizeof to->exact);
     to->lossless = from->lossless;
     to->quota_gib = from->quota_gib;
     /* What waited may pass by the new settings, a larger quota for instance. */

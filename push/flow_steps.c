@@ -177,12 +177,43 @@ static void on_ended(void *ctx, struct transit *t, const struct exposure *ended,
     }
 }
 
+/* ---- the codec, and what the last exposure of this filter taught ---- */
+
+static void pace_key(const struct exposure *e, const char *method, char *out, size_t size)
+{
+    snprintf(out, size, "pace %s %s", method, e->facts.filter[0] ? e->facts.filter : "-");
+}
+
+static void codec_for(struct flow *f, const struct exposure *e, struct fidelity *out)
+{
+    char key[128], text[32];
+    settings_codec(&f->config.set, out);
+    pace_key(e, out->method, key, sizeof key);
+    journal_noted(f->o.journal, key, text, sizeof text);
+    double pace = strtod(text, NULL);
+    if (pace > 0.1 && pace < 10)
+        out->pace = pace;
+}
+
+static void on_learned(void *ctx, const struct exposure *e, double pace)
+{
+    struct flow *f = ctx;
+    struct fidelity codec;
+    struct fault why;
+    char key[128], text[32];
+    settings_codec(&f->config.set, &codec);
+    pace_key(e, codec.method, key, sizeof key);
+    snprintf(text, sizeof text, "%.4f", pace);
+    if (journal_note(f->o.journal, key, text, &why) != ST_OK)
+        flow_trouble(f, &why);
+}
+
 /* ready -> sending, on paper. False: not now. */
 static bool take_up(struct flow *f, struct exposure *e)
 {
-    struct codec_options codec;
+    struct fidelity codec;
     struct fault why = {.grade = ST_OK};
-    settings_codec(&f->config.set, &codec);
+    codec_for(f, e, &codec);
     spool_room(f->o.spool, f->config.set.quota_gib, e->file.size, &why);
     if (why.grade == ST_OK) {
         encode_id(e, &f->config.camera, &codec, e->bundle_id);
@@ -192,7 +223,7 @@ static bool take_up(struct flow *f, struct exposure *e)
 }
 
 /* A begun exposure goes on under its id only while the codec is the same. */
-static void refresh_id(struct flow *f, struct exposure *e, const struct codec_options *codec)
+static void refresh_id(struct flow *f, struct exposure *e, const struct fidelity *codec)
 {
     char id[DIGEST_HEX];
     if (e->bundle_sha256[0])
@@ -210,7 +241,7 @@ static void begin(struct flow *f, const struct order_item *item)
 {
     struct exposure e;
     struct transit *t = NULL;
-    struct codec_options codec;
+    struct fidelity codec;
     struct fault why;
     bool found = false;
     if (journal_get(f->o.journal, item->id, &e, &found, &why) != ST_OK) {
@@ -219,13 +250,14 @@ static void begin(struct flow *f, const struct order_item *item)
     }
     if (!found || (e.state == EXPOSURE_READY && !take_up(f, &e)) || e.state != EXPOSURE_SENDING)
         return;
-    settings_codec(&f->config.set, &codec);
+    codec_for(f, &e, &codec);
     refresh_id(f, &e, &codec);
     struct transit_order o = {
         .e = &e, .camera = &f->config.camera, .codec = &codec, .spool = f->o.spool,
         .pool = f->pool, .ship = f->ship,
         .urgency = order_urgency(&f->config.policy, item), .number = ++f->shipments,
-        .resume = item->begun || e.bundle_sha256[0], .ctx = f, .save = on_save, .ended = on_ended};
+        .resume = item->begun || e.bundle_sha256[0], .ctx = f, .save = on_save,
+        .learned = on_learned, .ended = on_ended};
     if (transit_start(&o, &t, &why) == ST_OK)
         f->transits[f->transit_count++] = t;
     else

@@ -42,12 +42,24 @@ const struct setting settings_rows[] = {
      "How pixels travel: htj2k (fast JPEG 2000), jp2 (JPEG 2000 that every tool reads), jxl "
      "(lossless, the smallest), rice (lossless FITS tiles), quantized (the FITS standard's own "
      "lossy tiles, which any FITS reader opens), original (the file's bytes as they stand)."},
-    {"codec", "qstep", SET_REAL, AT_(qstep), "0.00003", 1e-7, 0.1, NULL,
-     "of the 16-bit range", "Quantisation step of htj2k and jp2: larger means smaller files and "
-     "more noise (0.00003 is about 8:1 on DECam, 0.000055 about 20:1)."},
+    {"codec", "ratio", SET_REAL, AT_(ratio), "0", 0, FIDELITY_RATIO_MAX, NULL, "16-bit bytes / bytes sent",
+     "How many times smaller an exposure becomes, 3 to 40; each ccd's steps follow its sky noise. "
+     "Of ratio, noise and qstep at most one may be set; with none of them htj2k and jp2 take 10."},
+    {"codec", "noise", SET_REAL, AT_(noise), "0", 0, 1, NULL, "rms error / sky noise",
+     "In place of ratio: how large the error is, in units of each ccd's sky noise (0.3 adds 4 % to "
+     "the noise); 0: not set."},
+    {"codec", "qstep", SET_REAL, AT_(qstep), "0", 0, 0.1, NULL, "of the 16-bit range",
+     "In place of ratio: one quantisation step for all wavelet bands and all ccds of htj2k and jp2 "
+     "(0.00003 is about 8:1 on dark DECam frames, 0.000055 about 20:1); 0: not set."},
     {"codec", "q", SET_REAL, AT_(q), "1", 0.1, 100, NULL, "noise / step",
      "How fine quantized is, as fpack's -q: its step is the sky noise divided by this; smaller "
      "means smaller files and more noise."},
+    {"codec", "max_error", SET_TEXT, AT_(max_error), "", 0, 0, NULL, "ADU, or sky noise",
+     "No delivered pixel differs from the raw one by more: a number of ADU, or with an s behind it "
+     "of sky noise (4s); pixels that would travel exactly. Empty: no such bound."},
+    {"codec", "exact", SET_TEXT, AT_(exact), "", 0, 0, NULL, NULL,
+     "Pixels that must arrive exactly, whatever the codec does to others: saturated, overscan, or "
+     "both, with a comma between. Empty: none."},
     {"codec", "lossless", SET_BOOL, AT_(lossless), "no", 0, 0, NULL, NULL,
      "htj2k and jp2 without any loss, qstep is not used then; rice in place of quantized. jxl, "
      "rice and original never have any."},
@@ -150,6 +162,41 @@ static void check_site(struct config *c, struct config_report *r)
                           "UTC day, such as 22:30", c->set.night_rollover);
 }
 
+/* Which of the three says how lossy; given twice is a contradiction, but a command line's word
+ * stands in for the file's. */
+static void check_fidelity(struct config *c, const struct settings_source *from,
+                           struct config_report *r)
+{
+    struct settings *s = &c->set;
+    static const char *const keys[] = {"ratio", "noise", "qstep"};
+    double *values[] = {&s->ratio, &s->noise, &s->qstep};
+    bool over[3] = {false}, any = false;
+    int set = 0;
+    for (int i = 0; i < from->count; i++)
+        for (int k = 0; k < 3; k++)
+            if (strcmp(from->over[i].section, "codec") == 0 &&
+                strcmp(from->over[i].key, keys[k]) == 0 && *values[k] > 0)
+                over[k] = any = true;
+    for (int k = 0; k < 3; k++) {
+        if (any && !over[k])
+            *values[k] = 0;
+        set += *values[k] > 0;
+    }
+    if (set > 1)
+        config_problem(r, "[codec] ratio, noise and qstep exclude one another: keep the one that "
+                          "you mean and remove the others");
+    if (s->ratio > 0 && s->ratio < FIDELITY_RATIO_MIN)
+        config_problem(r, "[codec] ratio = %g is out of range: give a number from %g to %g, or 0 "
+                          "for none", s->ratio, FIDELITY_RATIO_MIN, FIDELITY_RATIO_MAX);
+    struct fidelity f;
+    if (!fidelity_parse_bound(s->max_error, &f.max_error, &f.max_in_noise))
+        config_problem(r, "[codec] max_error = '%s' is neither a number of ADU above 0 (3.5) nor "
+                          "one of sky noise (4s)", s->max_error);
+    if (!fidelity_parse_exact(s->exact, &f.exact))
+        config_problem(r, "[codec] exact = '%s': only saturated and overscan are known, with a "
+                          "comma between", s->exact);
+}
+
 static void fill_policy(const struct settings *s, struct order_policy *p)
 {
     if (!order_mode_parse(s->mode, &p->mode))
@@ -181,6 +228,7 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
     if (needs & NEED_FAR_END)
         check_far_end(&out->set, r);
     check_site(out, r);
+    check_fidelity(out, from, r);
     lookup_camera(out->set.profile, out->file, &out->camera, r);
     fill_policy(&out->set, &out->policy);
     return r->count == before;
@@ -192,7 +240,8 @@ static bool is_live(const struct setting *row)
 {
     static const char *const keys[] = {
         "watch.settle_seconds", "watch.give_up_seconds", "watch.silence_seconds", "ship.mode",
-        "ship.batch_size", "ship.window", "codec.method", "codec.qstep", "codec.q",
+        "ship.batch_size", "ship.window", "codec.method", "codec.ratio", "codec.noise", "codec.qstep",
+        "codec.max_error", "codec.exact", "codec.q",
         "codec.lossless", "spool.quota_gib", "log.level",
     };
     char name[128];
@@ -230,11 +279,18 @@ void settings_changes(const struct settings *before, const struct settings *afte
 
 /* ---- for the modules below ---- */
 
-void settings_codec(const struct settings *s, struct codec_options *out)
+void settings_codec(const struct settings *s, struct fidelity *out)
 {
-    *out = (struct codec_options){
-        .method = s->method, .qstep = s->lossless ? 0 : s->qstep, .reversible = s->lossless,
-        .q = s->q};
+    memset(out, 0, sizeof *out); /* compared and hashed as a whole */
+    snprintf(out->method, sizeof out->method, "%s", s->method);
+    out->lossless = s->lossless;
+    out->qstep = s->qstep;
+    out->ratio = s->ratio;
+    out->noise = s->noise;
+    out->q = s->q;
+    out->pace = 1;
+    fidelity_parse_bound(s->max_error, &out->max_error, &out->max_in_noise);
+    fidelity_parse_exact(s->exact, &out->exact);
 }
 
 void settings_lane(const struct settings *s, struct lane_options *out)

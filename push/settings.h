@@ -6,7 +6,7 @@
 #define SKYFERRY_SETTINGS_H
 
 #include "common/camera.h"
-#include "common/codec.h"
+#include "common/fidelity.h"
 #include "common/config.h"
 #include "common/log.h"
 #include "common/night.h"
@@ -27,7 +27,8 @@ struct settings {
     char night_rollover[16];
     /* [codec] */
     char method[16];
-    double qstep, q;
+    double qstep, ratio, noise, q;
+    char max_error[32], exact[64];
     bool lossless;
     int threads;
     /* [ship] */
@@ -80,7 +81,7 @@ void settings_changes(const struct settings *before, const struct settings *afte
                       struct buf *live, struct buf *restart);
 
 /* How a bundle is addressed and encoded, as the modules take it. */
-void settings_codec(const struct settings *s, struct codec_options *out); /* method: points into s */
+void settings_codec(const struct settings *s, struct fidelity *out);
 void settings_lane(const struct settings *s, struct lane_options *out);
 void settings_log(const struct settings *s, struct log_options *out);     /* texts: point into s */
 

@@ -18,8 +18,8 @@ struct transit {
     struct transit_order o;
     struct exposure e;
     struct camera camera;
-    struct codec_options codec;
-    char method[16], bundle[4200];
+    struct fidelity codec;
+    char bundle[4200];
     struct encode *encode;     /* while it runs */
     struct verify *verify;     /* likewise */
     struct shipment *shipment; /* from the bundle's first bytes on */
@@ -199,13 +199,15 @@ static void log_encoded(const struct transit *t, const struct encode_result *r)
 {
     struct log_at at = {.stage = "encode", .exposure = t->e.name};
     log_info(&at, "%d ccds, %.1f MB in a file of %.1f MB, to %.1f MB (%.1f:1) with %s in %.1f s, "
-             "CPU %.1f s (read %.1f, tiles %.1f, codec %.1f, digests %.1f)", r->ccds, (double)r->raw_bytes / 1e6, (double)t->e.file.size / 1e6,
-             (double)r->bundle_size / 1e6, (double)r->raw_bytes / (double)r->bundle_size, t->method,
+             "CPU %.1f s (read %.1f, tiles %.1f, noise %.1f, codec %.1f, proof %.1f, digests %.1f)",
+             r->ccds, (double)r->raw_bytes / 1e6, (double)t->e.file.size / 1e6,
+             (double)r->bundle_size / 1e6, (double)r->raw_bytes / (double)r->bundle_size, t->codec.method,
              seconds_since(t->start_mono), seconds(r->cpu_ns), seconds(r->part_ns[PART_READ]),
-             seconds(r->part_ns[PART_TILES]), seconds(r->part_ns[PART_ENCODE]),
+             seconds(r->part_ns[PART_TILES]), seconds(r->part_ns[PART_NOISE]),
+             seconds(r->part_ns[PART_ENCODE]), seconds(r->part_ns[PART_PROOF]),
              seconds(r->part_ns[PART_DIGEST]));
     if (r->fallbacks[0])
-        log_info(&at, "%s cannot carry everything without harm; sent losslessly: %s", t->method,
+        log_info(&at, "%s cannot carry everything without harm; sent losslessly: %s", t->codec.method,
                  r->fallbacks);
 }
 
@@ -223,6 +225,8 @@ static void on_encoded(void *ctx, const struct encode_result *r)
     memcpy(t->e.source_sha256, r->source_sha256, DIGEST_HEX);
     t->e.stamp[STAMP_ENCODED] = clock_wall();
     log_encoded(t, r);
+    if (r->pace > 0)
+        t->o.learned(t->o.ctx, &t->e, r->pace);
     if (t->o.save(t->o.ctx, &t->e) != ST_OK)
         return;
     crash_point("push:encoded");
@@ -313,8 +317,6 @@ enum status transit_start(const struct transit_order *o, struct transit **out, s
     t->e = *o->e;
     t->camera = *o->camera;
     t->codec = *o->codec;
-    snprintf(t->method, sizeof t->method, "%s", o->codec->method);
-    t->codec.method = t->method;
     spool_bundle(o->spool, &t->e, t->bundle);
     enum status st = t->e.bundle_sha256[0] ? start_verifying(t, why) : start_encoding(t, why);
     if (st != ST_OK) {

@@ -13,7 +13,7 @@ struct transit;
 struct transit_order {
     const struct exposure *e;           /* copied; state SENDING, bundle_id set */
     const struct camera *camera;
-    const struct codec_options *codec;
+    const struct fidelity *codec;
     const struct spool *spool;          /* outlives the transit, as do pool and ship */
     struct pool *pool;
     struct ship *ship;
@@ -23,6 +23,8 @@ struct transit_order {
     void *ctx;
     /* Makes what is in e durable; other than OK: the transit has been dropped. */
     enum status (*save)(void *ctx, const struct exposure *e);
+    /* The exposure is encoded, and this was its pace (encode_result). */
+    void (*learned)(void *ctx, const struct exposure *e, double pace);
     /* OK: stored, all is in e. `changed`: the file is another version now. *t is gone after it. */
     void (*ended)(void *ctx, struct transit *t, const struct exposure *e, const struct fault *why,
                   bool changed);

@@ -88,7 +88,7 @@ static void on_ended(void *ctx, const struct encode_result *r)
 }
 
 static void run(struct work *w, const char *path, const char *bundle,
-                const struct codec_options *codec, int threads)
+                const struct fidelity *codec, int threads)
 {
     struct encode_order o = {.path = path, .name = "x", .bundle_path = bundle, .camera = &camera,
                              .codec = codec, .ctx = w, .grown = on_grown, .sourced = on_sourced,
@@ -135,7 +135,7 @@ static void write_exposure(const char *path, int ccds, int side)
 
 static void test_a_bundle_has_everything(void **state)
 {
-    struct codec_options codec = {.method = "htj2k", .reversible = true};
+    struct fidelity codec = {.method = "htj2k", .lossless = true};
     struct work w = {0};
     struct manifest m = {0};
     struct fits_header primary = {0};
@@ -206,7 +206,8 @@ static void test_the_same_bytes_each_time(void **state)
     scratch_path(&scratch, "x.fits", path);
     write_exposure(path, 9, 48);
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
-        struct codec_options codec = {.method = methods[i], .qstep = 0.00003, .q = 1};
+        struct fidelity codec = {.q = 1, .pace = 1};
+        snprintf(codec.method, sizeof codec.method, "%s", methods[i]);
         char first[DIGEST_HEX] = "";
         for (int threads = 1; threads <= 4; threads += 3) {
             struct work w = {0};
@@ -222,7 +223,7 @@ static void test_the_same_bytes_each_time(void **state)
 
 static void test_original_is_the_file(void **state)
 {
-    struct codec_options codec = {.method = "original", .qstep = 0.00003};
+    struct fidelity codec = {.method = "original", .qstep = 0.00003};
     struct work w = {0};
     struct manifest m = {0};
     struct buf source = {0}, whole = {0};
@@ -274,7 +275,7 @@ static void fixture_float(struct buf *b)
 
 static void test_what_a_codec_cannot_carry_goes_lossless(void **state)
 {
-    struct codec_options codec = {.method = "htj2k", .qstep = 0.0001};
+    struct fidelity codec = {.method = "htj2k", .qstep = 0.0001};
     struct work w = {0};
     struct manifest m = {0};
     struct buf b = {0};
@@ -300,7 +301,7 @@ static void test_what_a_codec_cannot_carry_goes_lossless(void **state)
 
 static void test_a_wrong_checksum_names_its_hdu(void **state)
 {
-    struct codec_options codec = {.method = "rice"};
+    struct fidelity codec = {.method = "rice"};
     struct work w = {0};
     struct buf b = {0};
     char path[4096], bundle[4096];
@@ -325,7 +326,7 @@ static void test_a_wrong_checksum_names_its_hdu(void **state)
 
 static void test_a_file_that_changes_meanwhile(void **state)
 {
-    struct codec_options codec = {.method = "rice"};
+    struct fidelity codec = {.method = "rice"};
     char path[4096], bundle[4096];
     (void)state;
     scratch_path(&scratch, "x.fits", path);
@@ -340,7 +341,7 @@ static void test_a_file_that_changes_meanwhile(void **state)
 /* Removed while it is read: the open descriptor still holds all of it. */
 static void test_a_file_that_is_removed_meanwhile(void **state)
 {
-    struct codec_options codec = {.method = "rice"};
+    struct fidelity codec = {.method = "rice"};
     char path[4096], bundle[4096];
     (void)state;
     scratch_path(&scratch, "x.fits", path);
@@ -355,7 +356,7 @@ static void test_a_file_that_is_removed_meanwhile(void **state)
 
 static void test_cancelled(void **state)
 {
-    struct codec_options codec = {.method = "rice"};
+    struct fidelity codec = {.method = "rice"};
     struct work w = {.cancel_at_first_growth = true};
     char path[4096], bundle[4096];
     (void)state;
@@ -370,7 +371,7 @@ static void test_cancelled(void **state)
 static void test_ids(void **state)
 {
     struct exposure e = {.path = "/d/x.fits", .file = {1, 2, 3}};
-    struct codec_options a = {.method = "htj2k", .qstep = 0.00003}, b = {.method = "htj2k",
+    struct fidelity a = {.method = "htj2k", .qstep = 0.00003}, b = {.method = "htj2k",
         .qstep = 0.0001};
     char one[DIGEST_HEX], two[DIGEST_HEX];
     (void)state;

@@ -54,7 +54,7 @@ static bool load(const char *text, unsigned needs, struct settings_source *sourc
 
 static void test_defaults(void **state)
 {
-    struct codec_options codec;
+    struct fidelity codec;
     struct lane_options lane;
     (void)state;
     if (!load("", 0, NULL))
@@ -66,7 +66,7 @@ static void test_defaults(void **state)
     assert_true(s->settle_s == 2.0);
     assert_int_equal(s->give_up_s, 150);
     assert_int_equal(s->watch_silence_s, 60);
-    assert_true(s->qstep == 0.00003);
+    assert_true(s->qstep == 0 && s->ratio == 0 && s->noise == 0);
     assert_true(s->q == 1);
     assert_int_equal(s->port, 22);
     assert_int_equal(s->lanes, 4);
@@ -77,7 +77,8 @@ static void test_defaults(void **state)
     settings_codec(s, &codec);
     assert_string_equal(codec.method, "htj2k");
     assert_true(codec.q == 1);
-    assert_false(codec.reversible);
+    assert_false(codec.lossless);
+    assert_true(fidelity_rung(&codec) == 10);
     settings_lane(s, &lane);
     assert_true(lane.user[0]); /* our own account */
     assert_true(strstr(lane.agent, " pid "));
@@ -146,18 +147,50 @@ static void test_overrides_lie_on_top(void **state)
 
 static void test_lossless(void **state)
 {
-    struct codec_options codec;
+    struct fidelity codec;
     (void)state;
     assert_true(load("[codec]\nlossless = yes\nqstep = 0.001\n", 0, NULL));
     settings_codec(&config.set, &codec);
-    assert_true(codec.reversible);
-    assert_true(codec.qstep == 0);
+    assert_true(codec.lossless);
+    assert_true(fidelity_rung(&codec) == 0);
+}
+
+static void test_how_lossy_is_said_once(void **state)
+{
+    struct override over = {"codec", "qstep", "0.00005", "--Qs"};
+    struct settings_source s = {.over = {over}, .count = 1};
+    struct fidelity codec;
+    (void)state;
+    static const char *const twice[] = {
+        "[codec]\nratio = 10\nqstep = 0.00003\n", "[codec]\nnoise = 0.3\nqstep = 0.00003\n",
+        "[codec]\nratio = 10\nnoise = 0.3\n"};
+    for (int i = 0; i < 3; i++) {
+        assert_false(load(twice[i], 0, NULL));
+        assert_true(reported("exclude one another"));
+    }
+    assert_true(load(twice[0], 0, &s)); /* the command line's word holds */
+    assert_true(config.set.qstep == 0.00005 && config.set.ratio == 0);
+    assert_false(load("[codec]\nratio = 2\n", 0, NULL));
+    assert_true(reported("from 3 to 40"));
+    assert_false(load("[codec]\nratio = 41\n", 0, NULL));
+    assert_true(load("[codec]\nmax_error = 4s\nexact = saturated, overscan\n", 0, NULL));
+    settings_codec(&config.set, &codec);
+    assert_true(codec.max_error == 4 && codec.max_in_noise);
+    assert_int_equal(codec.exact, EXACT_SATURATED | EXACT_OVERSCAN);
+    static const char *const wrong[] = {"max_error = 4x", "max_error = -1", "max_error = s",
+                                        "max_error = inf", "exact = stars",
+                                        "exact = saturated,stars"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "[codec]\n%s\n", wrong[i]);
+        assert_false(load(text, 0, NULL));
+    }
 }
 
 static void test_what_a_reload_changes(void **state)
 {
     struct settings before;
-    struct codec_options codec;
+    struct fidelity codec;
     struct buf live = {0}, restart = {0};
     (void)state;
     assert_true(load("[watch]\npattern = a-long-pattern*.fits\n", 0, NULL));
@@ -197,7 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_defaults), T(test_every_problem_at_once), T(test_needs),
         T(test_spool_inside_the_watched_directory), T(test_overrides_lie_on_top),
-        T(test_lossless), T(test_what_a_reload_changes), T(test_rows_are_complete),
+        T(test_lossless), T(test_how_lossy_is_said_once), T(test_what_a_reload_changes), T(test_rows_are_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,182 @@
+#include "common/fidelity.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/codec_j2k.h"
+
+/* Steps over the sky noise: of wavelet level 1, level 2, and the coarser ones. Up to 10:1 the
+ * finest level keeps enough for unbiased fluxes; beyond, its noise goes first and the coarse bands,
+ * which hold the light of faint stars, last. */
+struct row {
+    double ratio, error, step[3];
+};
+
+static const struct row htj2k[] = {
+    {3.61, 0.087, {0.30, 0.20, 0.15}}, {4.19, 0.185, {0.45, 0.25, 0.17}},
+    {4.99, 0.276, {0.65, 0.30, 0.20}}, {6.58, 0.428, {1.00, 0.40, 0.25}},
+    {9.14, 0.619, {1.45, 0.55, 0.30}}, {13.75, 0.842, {2.20, 0.65, 0.35}},
+    {21.63, 0.981, {4.00, 0.85, 0.40}}, {29.78, 1.009, {5.00, 1.30, 0.50}},
+    {43.85, 1.051, {6.00, 2.00, 0.60}}, {79.81, 1.093, {8.00, 3.00, 1.00}}};
+
+/* One step for all bands. */
+static const struct row jp2[] = {
+    {5.10, 0.237, {0.5}}, {5.71, 0.295, {0.8}}, {7.06, 0.389, {1.2}}, {8.90, 0.544, {1.8}},
+    {12.58, 0.710, {2.4}}, {19.54, 0.847, {2.9}}, {25.15, 0.927, {3.2}}, {31.44, 0.980, {3.4}},
+    {42.25, 1.033, {3.6}}};
+
+/* Step 1/q. */
+static const struct row quantized[] = {
+    {4.0, 0.289, {1.0}}, {5.0, 0.578, {2.0}}, {6.5, 1.156, {4.0}}};
+
+struct ladder {
+    const char *method;
+    const struct row *row;
+    size_t count;
+};
+
+#define LADDER(name) {#name, name, sizeof name / sizeof *name}
+static const struct ladder ladders[] = {LADDER(htj2k), LADDER(jp2), LADDER(quantized)};
+
+static const struct ladder *ladder_of(const char *method)
+{
+    for (size_t i = 0; i < sizeof ladders / sizeof *ladders; i++)
+        if (strcmp(ladders[i].method, method) == 0)
+            return &ladders[i];
+    return NULL;
+}
+
+/* Between two rows everything goes by the same power. */
+static double between(double a, double b, double part)
+{
+    return exp(log(a) + part * (log(b) - log(a)));
+}
+
+/* Steps for a ratio, which may lie beyond the ends by as much again as a row. */
+static void steps_at(const struct ladder *l, double ratio, double step[3])
+{
+    size_t i = 0;
+    while (i + 2 < l->count && ratio > l->row[i + 1].ratio)
+        i++;
+    const struct row *a = &l->row[i], *b = a + 1;
+    double part = log(ratio / a->ratio) / log(b->ratio / a->ratio);
+    part = fmin(fmax(part, -1), 2);
+    for (int k = 0; k < 3; k++)
+        step[k] = a->step[k] > 0 ? between(a->step[k], b->step[k], part) : 0;
+}
+
+static double ratio_for_error(const struct ladder *l, double error)
+{
+    size_t i = 0;
+    while (i + 2 < l->count && error > l->row[i + 1].error)
+        i++;
+    const struct row *a = &l->row[i], *b = a + 1;
+    double part = log(error / a->error) / log(b->error / a->error);
+    return between(a->ratio, b->ratio, fmin(fmax(part, -1), 1));
+}
+
+bool fidelity_by_noise(const struct fidelity *f)
+{
+    bool own_step = strcmp(f->method, "quantized") == 0 && !(f->ratio > 0) && !(f->noise > 0);
+    return !f->lossless && !(f->qstep > 0) && !own_step && ladder_of(f->method) != NULL;
+}
+
+double fidelity_rung(const struct fidelity *f)
+{
+    const struct ladder *l = ladder_of(f->method);
+    if (!fidelity_by_noise(f))
+        return 0;
+    if (f->noise > 0)
+        return ratio_for_error(l, f->noise);
+    return (f->ratio > 0 ? f->ratio : FIDELITY_RATIO_DEFAULT) / (f->pace > 0 ? f->pace : 1);
+}
+
+/* White noise of sigma s, rounded to integers, has log2(s sqrt(2 pi e)) bits; the codecs come
+ * within a few hundredths. */
+static double lossless_ratio(double noise, int bitpix)
+{
+    return bitpix / fmax(log2(4.13 * noise) + 0.1, 0.5);
+}
+
+#define COARSE_MIN 0.28 /* ADU: finer, and values of saturated stars pass what OpenJPH decodes */
+
+static void take_steps(const struct fidelity *f, const double step[3], const struct sky *sky,
+                       int bitpix, struct codec_options *out)
+{
+    double range = ldexp(1, bitpix), adu[3];
+    for (int i = 0; i < 3; i++)
+        adu[i] = step[i] * sky->noise;
+    if (strcmp(f->method, "quantized") == 0) {
+        out->q = 1 / step[0];
+        out->noise = sky->noise;
+    } else if (step[1] > 0) {
+        for (int i = 0; i < 3; i++)
+            out->step[i] = fmax(adu[i], COARSE_MIN) / range;
+        out->offset = isfinite(sky->level) ? (int)lrint(fmin(fmax(sky->level, -32768), 65535)) : 0;
+    } else {
+        out->qstep = fmax(adu[0] / range, J2K_QSTEP_MIN);
+    }
+}
+
+void fidelity_options(const struct fidelity *f, double rung, const struct sky *sky, int bitpix,
+                      struct codec_options *out)
+{
+    double step[3];
+    *out = (struct codec_options){.method = f->method, .qstep = f->lossless ? 0 : f->qstep,
+                                  .reversible = f->lossless};
+    /* Integers of 8 or 32 bits are masks as often as light: noise has no say in them. */
+    bool light = bitpix == 16 || bitpix < 0;
+    if (!fidelity_by_noise(f)) {
+        out->q = f->q;
+        out->noise = light && sky->noise > 0 ? sky->noise : 0;
+        return;
+    }
+    if (!light || !(sky->noise > 0) ||
+        (bitpix == 16 && rung <= lossless_ratio(sky->noise, bitpix))) {
+        out->reversible = true;
+        return;
+    }
+    steps_at(ladder_of(f->method), rung, step);
+    take_steps(f, step, sky, bitpix, out);
+}
+
+double fidelity_bound(const struct fidelity *f, const struct sky *sky)
+{
+    if (!(f->max_error > 0))
+        return NAN;
+    return f->max_in_noise ? f->max_error * sky->noise : f->max_error;
+}
+
+/* ---- as configured ---- */
+
+bool fidelity_parse_bound(const char *text, double *value, bool *in_noise)
+{
+    char *end;
+    *value = 0;
+    *in_noise = false;
+    if (text[0] == '\0')
+        return true;
+    *value = strtod(text, &end);
+    *in_noise = end != text && *end == 's';
+    return end != text && end[*in_noise] == '\0' && *value > 0 && isfinite(*value);
+}
+
+bool fidelity_parse_exact(const char *text, unsigned *bits)
+{
+    static const char *const words[] = {"saturated", "overscan"};
+    *bits = 0;
+    while (*text) {
+        size_t len = strcspn(text, ", ");
+        bool known = len == 0;
+        for (unsigned i = 0; i < 2; i++)
+            if (len == strlen(words[i]) && memcmp(text, words[i], len) == 0) {
+                *bits |= 1u << i;
+                known = true;
+            }
+        if (!known)
+            return false;
+        text += len + strspn(text + len, ", ");
+    }
+    return true;
+}
