@@ -140,6 +140,6 @@ double codec_qstep(const struct codec *c, const struct codec_options *o, const v
 {
     if (codec_is_lossless(c, o))
         return 0;
-    double step = c->step ? c->step(bytes, len) / 65536 : o->qstep;
+    double step = c->step ? c->step(bytes, len) / 65536 : o->step[0] > 0 ? o->step[0] : o->qstep;
     return step < 1 ? step : 1;
 }

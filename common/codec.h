@@ -84,8 +84,8 @@ enum status codec_encode(const struct codec **c, const struct fits_image *img,
 
 /* Is what this codec gives back for these options bit-exact? */
 bool codec_is_lossless(const struct codec *c, const struct codec_options *o);
-/* The step of a member that was encoded so, as a fraction of the 16-bit range and at most 1;
- * 0 when it is exact. */
+/* The step of a member that was encoded so, as a fraction of the 16-bit range and at most 1 (of
+ * several, that of the finest wavelet level); 0 when it is exact. */
 double codec_qstep(const struct codec *c, const struct codec_options *o, const void *bytes,
                    size_t len);
 
