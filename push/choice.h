@@ -1,0 +1,52 @@
+/* method = auto: which codec and ratio make the newest exposure whole at the far end soonest,
+ * within the loss allowed. A model of three stages: encoding and sending go side by side, decoding
+ * begins when the bundle is there:
+ *   time = max(encode CPU / threads here, bytes / line rate) + decode CPU / threads there
+ * The CPU costs are those of a reference machine (choice.c) times how much slower this one and
+ * the far one were seen to be. Pure arithmetic, no clocks and no files; main thread. */
+#ifndef SKYFERRY_CHOICE_H
+#define SKYFERRY_CHOICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/fidelity.h"
+
+/* What was measured; 0: not yet. */
+struct conditions {
+    double line;         /* bytes a second */
+    double near, far;    /* CPU time over the reference machine's, of encoding and decoding */
+    int near_threads, far_threads;
+};
+
+/* What is to be sent. */
+struct freight {
+    double pixels;       /* of all images */
+    double file_bytes;   /* as it stands */
+    bool tiled;          /* it is tile-compressed already */
+};
+
+struct choice {
+    char method[16];
+    double ratio;                 /* htj2k: wanted; else 0 */
+    double encode, line, decode, whole; /* s */
+};
+
+/* The best candidate; ratio_max is the largest loss allowed (a ratio; 0: none at all). `before`,
+ * when it still is a candidate and costs at most a sixth more time than the best, stays
+ * (before->method "" : none). Of several within a twentieth of the best, the least lossy. Without a
+ * line rate: htj2k at 10:1 or ratio_max. */
+void choice_make(const struct conditions *c, const struct freight *f, double ratio_max,
+                 const struct choice *before, struct choice *out);
+/* The time that one method would take. */
+void choice_time(const struct conditions *c, const struct freight *f, struct choice *io);
+
+/* Reference CPU ns that encoding and decoding this choice take: what was spent over this is
+ * conditions.near or .far. */
+double choice_encode_cost(const struct choice *x, const struct freight *f);
+double choice_decode_cost(const struct choice *x, const struct freight *f);
+
+/* "htj2k 8:1: 9.1 s (encode 6.2, line 9.0, decode 2.0)" */
+void choice_text(const struct choice *x, char *out, size_t size);
+
+#endif
