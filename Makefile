@@ -40,6 +40,7 @@ PUSH     := $(patsubst %,$(B)/%.o,$(wildcard push/*.c))
 PULL     := $(patsubst %,$(B)/%.o,$(wildcard pull/*.c))
 JOBS     := $(patsubst %,$(B)/%.o,$(wildcard jobs/*.c))
 SIMCAM   := $(patsubst %,$(B)/%.o,$(wildcard tests/simcam/*.c))
+BENCH    := $(patsubst %,$(B)/%.o,$(wildcard tests/bench/*.c))
 UNITS    := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/test_*.c))
 PROGRAMS := $(B)/skyferry-push $(B)/skyferry-pull $(B)/skyferry-measure $(B)/simcam
 
@@ -57,6 +58,8 @@ $(B)/skyferry-pull: $(PULL) $(B)/libcommon.a
 $(B)/skyferry-measure: $(JOBS) $(B)/libcommon.a
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS)
 $(B)/simcam: $(SIMCAM)
+	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS)
+$(B)/codec-bench: $(BENCH) $(B)/libcommon.a
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS)
 
 # A unit program is one tests/unit/test_*.c linked with common; test_push_* also with
