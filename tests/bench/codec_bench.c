@@ -21,16 +21,18 @@ static const char usage[] =
     "  --method NAME      row of the codec table [htj2k]\n"
     "  --set KEY=VALUE    a field of struct codec_options; repeatable\n"
     "  --ratio R          search the step for this ratio of 16-bit pixels to bytes\n"
-    "  --search KEY       the field that is the step [qstep]\n"
+    "  --search KEY,...   the step: fields that the search scales together\n"
+    "                     [the method's own, else qstep]\n"
     "  --repeat N         time the best of N [1]\n"
     "  --decoded FILE     write the decoded ccd as a FITS file\n"
-    "  --member FILE      write the compressed bytes\n";
+    "  --member FILE      write the compressed bytes\n"
+    "  --list             print each method and whether it can be lossy, nothing else\n";
 
 /* ---- the codec's options by name: a new field of struct codec_options is a row here ---- */
 
 struct field {
     const char *key;
-    enum { A_REAL, A_BOOL } type;
+    enum { A_REAL, A_INT, A_BOOL } type;
     size_t offset;
 };
 static const struct field fields[] = {
@@ -38,32 +40,57 @@ static const struct field fields[] = {
     {"reversible", A_BOOL, offsetof(struct codec_options, reversible)},
 };
 
-static bool set_field(struct codec_options *o, const char *key, size_t key_len, const char *value)
-{
-    char *end;
-    double number = strtod(value, &end);
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        const struct field *f = &fields[i];
-        if (strlen(f->key) != key_len || strncmp(f->key, key, key_len) != 0)
-            continue;
-        if (end == value || *end)
-            return false;
-        unsigned char *at = (unsigned char *)o + f->offset;
-        if (f->type == A_REAL)
-            *(double *)(void *)at = number;
-        else
-            *(bool *)(void *)at = number != 0;
-        return true;
-    }
-    return false;
-}
+/* What a search scales when --search does not say; other methods: qstep. */
+static const struct {
+    const char *method, *search;
+} steps[] = {
+    {"htj2k", "qstep"},
+    {"jp2", "qstep"},
+};
 
-static double get_real(const struct codec_options *o, const char *key)
+static const struct field *find_field(const char *key, size_t len)
 {
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-        if (fields[i].type == A_REAL && strcmp(fields[i].key, key) == 0)
-            return *(const double *)(const void *)((const unsigned char *)o + fields[i].offset);
-    return NAN;
+        if (strlen(fields[i].key) == len && strncmp(fields[i].key, key, len) == 0)
+            return &fields[i];
+    return NULL;
+}
+
+static void *field_at(struct codec_options *o, const struct field *f)
+{
+    return (unsigned char *)o + f->offset;
+}
+
+/* "KEY=VALUE" */
+static bool set_field(struct codec_options *o, const char *pair)
+{
+    const char *equals = strchr(pair, '=');
+    const struct field *f = equals ? find_field(pair, (size_t)(equals - pair)) : NULL;
+    char *end;
+    double number = equals ? strtod(equals + 1, &end) : 0;
+    if (!f || end == equals + 1 || *end)
+        return false;
+    if (f->type == A_REAL)
+        *(double *)field_at(o, f) = number;
+    else if (f->type == A_INT)
+        *(int *)field_at(o, f) = (int)number;
+    else
+        *(bool *)field_at(o, f) = number != 0;
+    return true;
+}
+
+/* The real fields that a "KEY,KEY" list names, at most `room`; 0 when one is no real field. */
+static size_t find_steps(const char *list, const struct field **found, size_t room)
+{
+    size_t n = 0, len;
+    for (const char *p = list; *p && n < room; p += len + (p[len] == ',')) {
+        len = strcspn(p, ",");
+        const struct field *f = find_field(p, len);
+        if (!f || f->type != A_REAL)
+            return 0;
+        found[n++] = f;
+    }
+    return n;
 }
 
 /* ---- one trip ---- */
@@ -73,6 +100,8 @@ struct bench {
     int hdu, repeat;
     double ratio; /* 0: no search */
     struct codec_options options;
+    const struct field *step[8]; /* what the search scales, step_count of them */
+    size_t step_count;
     const struct codec *codec;
     struct fits_image img, got;
     struct buf bytes;
@@ -154,19 +183,27 @@ static double ratio_of(const struct bench *b)
     return 2.0 * pixel_count(&b->img) / (double)b->bytes.len;
 }
 
+/* Sets every step to `factor` times what it was at the start. */
+static void scale_steps(struct bench *b, const struct codec_options *start, double factor)
+{
+    struct codec_options was = *start;
+    for (size_t i = 0; i < b->step_count; i++)
+        *(double *)field_at(&b->options, b->step[i]) =
+            factor * *(double *)field_at(&was, b->step[i]);
+}
+
 /* The step for the wanted ratio, within half a percent: secants of log ratio over log step,
  * which is nearly straight, kept inside the bracket that earlier steps left. */
 static enum status search(struct bench *b, struct fault *why)
 {
-    double goal = log(b->ratio), low = log(1e-7), high = log(1e4), last_x = NAN, last_y = NAN;
-    double x = log(get_real(&b->options, b->search)), slope = 0.8;
+    const struct codec_options start = b->options;
+    double goal = log(b->ratio), low = -12, high = 12, last_x = NAN, last_y = NAN;
+    double x = 0, y = NAN, slope = 0.8;
     int repeat = b->repeat;
     enum status st = ST_OK;
     b->repeat = 1;
-    for (int i = 0; i < 40; i++) {
-        char value[32];
-        snprintf(value, sizeof value, "%.9g", exp(x));
-        set_field(&b->options, b->search, strlen(b->search), value);
+    for (int i = 0; i < 40 && high - low > 1e-6; i++) {
+        scale_steps(b, &start, exp(x));
         if (!b->codec->accepts(&b->img, &b->options)) {
             high = x; /* a step beyond what the codec takes */
             x = 0.5 * (fmax(low, x - 1) + high);
@@ -174,11 +211,11 @@ static enum status search(struct bench *b, struct fault *why)
         }
         if ((st = encode(b, why)) != ST_OK)
             break;
-        double y = log(ratio_of(b)) - goal;
-        if (fabs(y) < 0.005 || high - low < 1e-6)
+        y = log(ratio_of(b)) - goal;
+        if (fabs(y) < 0.005)
             break;
         *(y < 0 ? &low : &high) = x;
-        if (isfinite(last_x) && fabs(x - last_x) > 1e-9 && (y - last_y) / (x - last_x) > 0.05)
+        if (fabs(x - last_x) > 1e-9 && (y - last_y) / (x - last_x) > 0.05)
             slope = (y - last_y) / (x - last_x);
         last_x = x;
         last_y = y;
@@ -186,9 +223,9 @@ static enum status search(struct bench *b, struct fault *why)
         x = next > low && next < high ? next : 0.5 * (low + high);
     }
     b->repeat = repeat;
-    if (st == ST_OK && fabs(log(ratio_of(b)) - goal) > 0.01)
-        st = fault(why, ST_REJECT, "no %s gives %.3g:1 within 1 %%; the last gave %.3g:1", b->search,
-                   b->ratio, ratio_of(b));
+    if (st == ST_OK && !(fabs(y) <= 0.01))
+        st = fault(why, ST_REJECT, "no %s gives %.4g:1 within 1 %%; the last gave %.4g:1", b->search,
+                   b->ratio, b->bytes.len ? ratio_of(b) : NAN);
     return st;
 }
 
@@ -214,9 +251,10 @@ static double value_at(const struct fits_image *img, size_t i)
     }
 }
 
-static void report(const struct bench *b)
+static void report(struct bench *b)
 {
     size_t n = (size_t)pixel_count(&b->img);
+    double step = *(double *)field_at(&b->options, b->step[0]);
     double sum = 0, worst = 0;
     for (size_t i = 0; i < n; i++) {
         double d = fabs(value_at(&b->img, i) - value_at(&b->got, i));
@@ -225,7 +263,7 @@ static void report(const struct bench *b)
     }
     printf("{\"method\": \"%s\", \"step\": %.6g, \"pixels\": %zu, \"bytes\": %zu, \"ratio\": %.4f, "
            "\"rms\": %.5f, \"max\": %g, \"encode_s\": %.4f, \"decode_s\": %.4f}\n",
-           b->codec->name, get_real(&b->options, b->search), n, b->bytes.len, ratio_of(b),
+           b->codec->name, step, n, b->bytes.len, ratio_of(b),
            sqrt(sum / (double)n), worst, b->encode_s, b->decode_s);
 }
 
@@ -263,15 +301,36 @@ static enum status run(struct bench *b, struct fault *why)
     return st;
 }
 
+static void list(void)
+{
+    for (const struct codec *const *c = codec_all(); *c; c++)
+        printf("%s %s\n", (*c)->name, (*c)->lossy_possible ? "lossy" : "lossless");
+}
+
+/* What the options name must exist. */
+static bool resolve(struct bench *b)
+{
+    b->codec = codec_find(b->options.method);
+    for (size_t i = 0; !b->search && i < sizeof steps / sizeof *steps; i++)
+        if (strcmp(steps[i].method, b->options.method) == 0)
+            b->search = steps[i].search;
+    b->search = b->search ? b->search : "qstep";
+    b->step_count = find_steps(b->search, b->step, sizeof b->step / sizeof *b->step);
+    if (!b->codec)
+        fprintf(stderr, "codec-bench: no codec is called %s\n", b->options.method);
+    else if (b->step_count == 0)
+        fprintf(stderr, "codec-bench: --search %s: no such real field\n", b->search);
+    return b->codec && b->step_count > 0;
+}
+
 static bool parse(struct bench *b, int argc, char **argv)
 {
     static const struct option rows[] = {
-        {"hdu", 1, NULL, 'h'},    {"method", 1, NULL, 'm'}, {"set", 1, NULL, 's'},
-        {"ratio", 1, NULL, 'r'},  {"search", 1, NULL, 'k'}, {"repeat", 1, NULL, 'n'},
-        {"decoded", 1, NULL, 'd'}, {"member", 1, NULL, 'o'}, {0}};
+        {"hdu", 1, NULL, 'h'},     {"method", 1, NULL, 'm'}, {"set", 1, NULL, 's'},
+        {"ratio", 1, NULL, 'r'},   {"search", 1, NULL, 'k'}, {"repeat", 1, NULL, 'n'},
+        {"decoded", 1, NULL, 'd'}, {"member", 1, NULL, 'o'}, {NULL, 0, NULL, 0}};
     int c;
-    while ((c = getopt_long(argc, argv, "", rows, NULL)) != -1) {
-        const char *equals = optarg ? strchr(optarg, '=') : NULL;
+    while ((c = getopt_long(argc, argv, "", rows, NULL)) != -1)
         switch (c) {
         case 'h': b->hdu = (int)strtol(optarg, NULL, 10); break;
         case 'm': b->options.method = optarg; break;
@@ -281,31 +340,25 @@ static bool parse(struct bench *b, int argc, char **argv)
         case 'd': b->decoded = optarg; break;
         case 'o': b->member = optarg; break;
         case 's':
-            if (!equals || !set_field(&b->options, optarg, (size_t)(equals - optarg), equals + 1)) {
-                fprintf(stderr, "codec-bench: --set %s: no such field, or no number\n", optarg);
-                return false;
-            }
-            break;
+            if (set_field(&b->options, optarg))
+                break;
+            fprintf(stderr, "codec-bench: --set %s: no such field, or no number\n", optarg);
+            return false;
         default: return false;
         }
-    }
-    b->codec = codec_find(b->options.method);
-    if (!b->codec)
-        fprintf(stderr, "codec-bench: no codec is called %s\n", b->options.method);
-    else if (b->ratio > 0 && !isfinite(get_real(&b->options, b->search)))
-        fprintf(stderr, "codec-bench: no field is called %s\n", b->search);
-    else if (b->repeat > 0 && optind == argc - 1) {
-        b->file = argv[optind];
-        return true;
-    }
-    return false;
+    b->file = optind == argc - 1 ? argv[optind] : NULL;
+    return b->file && b->repeat > 0 && b->ratio >= 0 && resolve(b);
 }
 
 int main(int argc, char **argv)
 {
-    struct bench b = {.hdu = -1, .repeat = 1, .search = "qstep",
+    struct bench b = {.hdu = -1, .repeat = 1,
                       .options = {.method = "htj2k", .qstep = 3e-5}};
     struct fault why = {0};
+    if (argc == 2 && strcmp(argv[1], "--list") == 0) {
+        list();
+        return EXIT_DONE;
+    }
     if (!parse(&b, argc, argv)) {
         fputs(usage, stderr);
         return EXIT_USAGE;

@@ -160,22 +160,31 @@ def simulate(work, ccds, options):
 
 
 def extract(path, hdu, out):
-    samples_of = fits.open(path, do_not_scale_image_data=True)[hdu]
-    write_samples(out, (samples_of.data.astype(np.int32) + 32768).astype(np.uint16),
-                  samples_of.header)
+    with fits.open(path, do_not_scale_image_data=True) as f:
+        stored = f[hdu].data.astype(np.int32)
+        write_samples(out, (stored + 32768).astype(np.uint16), f[hdu].header)
     return out
+
+
+def sources_of(where):
+    """The files that decide what comes of it: those listed, or the simulator."""
+    if not where:
+        return [SIMCAM]
+    return [p for words in lines_of(where) for p in words]
+
+
+def lines_of(where):
+    if os.path.isdir(where):
+        return [[p] for p in sorted(glob.glob(f"{where}/*.fits*"))]
+    with open(where, encoding="utf-8") as f:
+        return [words for words in (line.split("#")[0].split() for line in f) if words]
 
 
 def listed(where, work):
     """Real frames: a directory of FITS files, or a list with a file a line, or 'NEW REF' for
     two aligned exposures of one field. Every 16-bit image HDU counts."""
-    if os.path.isdir(where):
-        lines = [[p] for p in sorted(glob.glob(f"{where}/*.fits*"))]
-    else:
-        with open(where, encoding="utf-8") as f:
-            lines = [words for words in (line.split("#")[0].split() for line in f) if words]
     pairs = []
-    for words in lines:
+    for words in lines_of(where):
         with fits.open(words[0], do_not_scale_image_data=True) as f:
             hdus = [i for i, h in enumerate(f) if h.is_image and h.header["NAXIS"] == 2
                     and h.header["BITPIX"] == 16]

@@ -1,0 +1,172 @@
+"""What science found, in words: a text table for tuning, Markdown for docs/performance.md, and
+one plot each of recovered sources, false detections, bias, scatter, astrometry, transients."""
+import os
+
+from science_judge import BINS
+
+GOALS = {"10": dict(recovered=(92, 99, 99.8, 99.8), false=1, bias=(None, 5, None, 1)),
+         "20": dict(recovered=(80, 98, 99.5, 99.5), false=None, bias=(None, 25, None, None))}
+PUBLISHED = 25      # Vohl et al. 2017: negligible effect on transients to about this ratio
+MAS = 263           # milliarcseconds a DECam pixel, for those who think in them
+
+
+def entries(result, kind):
+    """(codec, wanted ratio, its entry, that entry's figures, figures by S/N bin)."""
+    for name, by_ratio in result["codecs"].items():
+        for wanted, entry in by_ratio.items():
+            if kind in entry:
+                yield name, wanted, entry, entry[kind], [entry[kind]["bins"][b] for b in BINS]
+
+
+def misses(kind, wanted, figures, bins):
+    """Which figures miss a goal: lists of flags for recovered and bias, a flag for false."""
+    goal = GOALS.get(wanted) if kind == "sources" else None
+    if not goal:
+        return [False] * 4, [False] * 4, False
+    return ([v["recovered"] < g for v, g in zip(bins, goal["recovered"])],
+            [g is not None and abs(v["bias_mmag"]) > g for v, g in zip(bins, goal["bias"])],
+            goal["false"] is not None and figures["false_percent"] > goal["false"])
+
+
+# ---- text ----
+
+def main_table(result, kind):
+    rows = [f"{kind}: recovered %, bias and scatter (mmag) by S/N {', '.join(BINS)}; false and"
+            " promoted % of all", f"{'codec':<20}{'ratio':>6}{'recovered':>11}{'':<18}{'bias':<25}"
+            f"{'scatter':<17}{'false':<7}{'prom':>5}"]
+    for name, wanted, entry, e, b in entries(result, kind):
+        low, biased, false = misses(kind, wanted, e, b)
+        flag = lambda bad: "!" if bad else " "
+        rows.append(
+            f"{name[-20:]:<20}{entry.get('ratio', float(wanted)):6.2f}"
+            + "".join(f"{v['recovered']:6.2f}{flag(m)}" for v, m in zip(b, low)) + " "
+            + "".join(f"{v['bias_mmag']:5.1f}{flag(m)}" for v, m in zip(b, biased)) + " "
+            + "".join(f"{v['scatter_mmag']:4.0f}" for v in b)
+            + f" {e['false_percent']:6.2f}{flag(false)}{e['promoted_percent']:5.2f}")
+    counts = [f"{n}: {v['sources']}" for n, v in zip(BINS, b)] if len(rows) > 2 else []
+    rows[0] += f" ({', '.join(counts)})" if kind == "transients" else ""
+    return rows if len(rows) > 2 else []
+
+
+def aperture_table(result):
+    rows = ["sources: aperture bias and scatter (mmag), astrometric bias dx,dy and scatter"
+            " (1/1000 pixel) by S/N", f"{'codec':<20}{'ratio':>6} {'aper bias':<24}{'aper scatter':<16}"
+            f"{'dx,dy 7-10':>12}{'20-50':>12} {'xy scatter':>12}"]
+    for name, wanted, entry, _, b in entries(result, "sources"):
+        rows.append(
+            f"{name[-20:]:<20}{entry.get('ratio', float(wanted)):6.2f}"
+            + "".join(f"{v['aper_bias_mmag']:6.1f}" for v in b) + " "
+            + "".join(f"{v['aper_scatter_mmag']:4.0f}" for v in b)
+            + "".join(f"{1000 * b[i]['dx']:6.1f},{1000 * b[i]['dy']:5.1f}" for i in (1, 3)) + " "
+            + "".join(f"{1000 * v['xy_scatter']:4.0f}" for v in b))
+    return rows
+
+
+def text(result):
+    tables = [main_table(result, "sources"), main_table(result, "transients"),
+              aperture_table(result)]
+    return "".join("\n" + "\n".join(rows) + "\n" for rows in tables if rows) \
+        + "! misses a goal"
+
+
+# ---- Markdown ----
+
+def about(result):
+    d = result["frames"]
+    return (f"{d['frames']} raw ccds, noise {d['noise_adu']:.2f} ADU, seeing {d['fwhm_pixels']:.2f}"
+            f" pixels; {sum(d['sources'].values())} sources of S/N 5 to 50 ("
+            + ", ".join(f"{n}: {c}" for n, c in d["sources"].items())
+            + f"), {d['injected']} transients injected.")
+
+
+def markdown(result):
+    out = [about(result), ""]
+    for kind in ("sources", "transients"):
+        rows = list(entries(result, kind))
+        if not rows:
+            continue
+        out += [f"| {kind}: codec | ratio |" + "".join(f" recovered {n}, % |" for n in BINS)
+                + " false, % | promoted, % |" + "".join(f" bias {n} |" for n in BINS)
+                + "".join(f" scatter {n} |" for n in BINS), "|---" * 16 + "|"]
+        for name, wanted, entry, e, b in rows:
+            low, biased, false = misses(kind, wanted, e, b)
+            bold = lambda t, bad: f" **{t}** |" if bad else f" {t} |"
+            out.append(
+                f"| {name} | {entry.get('ratio', float(wanted)):.1f} |"
+                + "".join(bold(f"{v['recovered']:.1f}", m) for v, m in zip(b, low))
+                + bold(f"{e['false_percent']:.2f}", false) + f" {e['promoted_percent']:.2f} |"
+                + "".join(bold(f"{v['bias_mmag']:.1f}", m) for v, m in zip(b, biased))
+                + "".join(f" {v['scatter_mmag']:.0f} |" for v in b))
+        out.append("")
+    out += ["| astrometry: codec | ratio |" + "".join(f" dx, dy {n} |" for n in BINS)
+            + "".join(f" scatter {n} |" for n in BINS), "|---" * 10 + "|"]
+    for name, wanted, entry, _, b in entries(result, "sources"):
+        out.append(f"| {name} | {entry.get('ratio', float(wanted)):.1f} |"
+                   + "".join(f" {MAS * v['dx']:.1f}, {MAS * v['dy']:.1f} |" for v in b)
+                   + "".join(f" {MAS * v['xy_scatter']:.0f} |" for v in b))
+    out += ["", "Bias and scatter in mmag (FLUX_AUTO, decoded minus lossless), astrometry in"
+            f" milliarcseconds ({MAS} a pixel); bold misses a goal of this project. False: S/N"
+            " over 5 where the lossless frame has no source of S/N 4 or more within 2 pixels;"
+            " promoted: it has one of S/N 4 to 5; both in % of the lossless sources over 5."]
+    return "\n".join(out)
+
+
+# ---- plots ----
+
+def panels(result, kind, title, unit, curves, stem, marks=None, log=False):
+    """One PNG: a panel for each S/N bin (one alone when `curves` looks at the whole entry),
+    a line for each codec over the ratio. marks(panel number, ratio) is a goal or None."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    by_bin = isinstance(curves, str)
+    figure, axes = plt.subplots(1, 4 if by_bin else 1, figsize=(15, 4.4) if by_bin else (7, 4.4),
+                                squeeze=False, layout="constrained")
+    for i, axis in enumerate(axes[0]):
+        lines = {}
+        for name, wanted, entry, e, b in entries(result, kind):
+            value = b[i][curves] if by_bin else curves(e)
+            error = b[i].get(curves + "_error", 0) if by_bin else 0
+            lines.setdefault(name, []).append((entry.get("ratio", float(wanted)), value, error))
+        for k, (name, points) in enumerate(lines.items()):
+            x, y, err = zip(*sorted(points))
+            axis.errorbar(x, y, err, label=name, marker="osD^vP*X"[k % 8], ms=4, lw=1.3, capsize=2)
+        for wanted in GOALS:
+            goal = marks(i, GOALS[wanted]) if marks else None
+            for g in ([] if goal is None else goal if isinstance(goal, tuple) else (goal,)):
+                axis.plot([float(wanted) * 0.93, float(wanted) * 1.07], [g, g], color="black",
+                          lw=3, zorder=5, solid_capstyle="butt")
+        axis.axvline(PUBLISHED, color="grey", ls=":", lw=1)
+        axis.set_xscale("log")
+        ticks = [float(r) for r in next(iter(result["codecs"].values()))]
+        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axis.minorticks_off()
+        axis.set_yscale("symlog", linthresh=1) if log else None
+        axis.set_xlabel("compression ratio")
+        axis.set_title(f"S/N {BINS[i]}" if by_bin else "")
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel(unit)
+    axes[0][0].legend(fontsize=8)
+    figure.suptitle(f"{title}  (black bars: goals; dotted: published {PUBLISHED}:1)", fontsize=11)
+    figure.savefig(stem, dpi=90)
+    plt.close(figure)
+    return stem
+
+
+def plots(result, stem):
+    made = [
+        panels(result, "sources", "Sources recovered", "% of lossless", "recovered",
+               f"{stem}-recovered.png", lambda i, g: g["recovered"][i]),
+        panels(result, "sources", "False detections", "% of lossless sources",
+               lambda e: e["false_percent"], f"{stem}-false.png", lambda i, g: g["false"], True),
+        panels(result, "sources", "Photometric bias, decoded - lossless", "mmag", "bias_mmag",
+               f"{stem}-bias.png", lambda i, g: g["bias"][i] and (g["bias"][i], -g["bias"][i]),
+               True),
+        panels(result, "sources", "Photometric scatter added", "mmag rms", "scatter_mmag",
+               f"{stem}-scatter.png"),
+        panels(result, "sources", "Astrometric scatter added", "pixels rms an axis", "xy_scatter",
+               f"{stem}-astrometry.png")]
+    if any(True for _ in entries(result, "transients")):
+        made.append(panels(result, "transients", "Transients recovered on difference frames",
+                           "% of lossless", "recovered", f"{stem}-transients.png"))
+    return [os.path.abspath(p) for p in made]
