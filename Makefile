@@ -118,6 +118,14 @@ lint: deps                                ## cppcheck and clang-tidy, when insta
 bench: deps                               ## a full-size exposure end to end, timed
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
 	@tests/bench/exposure
+bench-codec:                              ## codecs side by side: bytes, error, MB/s
+	@scripts/deps bench
+	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs build/gcc/codec-bench
+	@tests/bench/codec
+bench-science:                            ## what lossy codecs do to sources (slow)
+	@scripts/deps bench
+	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs build/gcc/codec-bench
+	@tests/bench/science
 fresh-check:                              ## demo and test in a minimal Debian 12 (root, slow)
 	@scripts/fresh-check
 etc: programs                             ## write etc/*.conf anew from the settings rows
@@ -138,4 +146,4 @@ help:                                     ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | \
 	    awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-.PHONY: all programs units man deps demo test asan lint bench fresh-check etc install clean help
+.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science fresh-check etc install clean help

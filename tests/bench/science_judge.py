@@ -22,7 +22,7 @@ THRESH_TYPE ABSOLUTE
 DETECT_THRESH {level:.5f}
 ANALYSIS_THRESH {level:.5f}
 SATUR_KEY NONE
-SATUR_LEVEL 30000
+SATUR_LEVEL 1e9
 GAIN_KEY NONE
 GAIN {gain:.4f}
 PHOT_APERTURES {aperture:.3f}
@@ -32,11 +32,12 @@ VERBOSE_TYPE QUIET
 """
 
 
-def extract(light, noise, gain, aperture, tmp, thresh=1.5):
-    """The catalogue of a frame as a dict of arrays. The threshold is `thresh` times `noise`,
-    the lossless frame's; so is the noise in every S/N, whatever the decoded frame's own."""
+def extract(light, gain, aperture, tmp, thresh=1.5):
+    """The catalogue of a frame as a dict of arrays. The frame is in units of the lossless noise,
+    so that the threshold is, too, and every S/N, whatever noise a decoded frame has left;
+    gain is in electrons a unit."""
     with open(f"{tmp}/conf", "w", encoding="ascii") as f:
-        f.write(CONFIG.format(tmp=tmp, level=thresh * noise, gain=gain, aperture=aperture))
+        f.write(CONFIG.format(tmp=tmp, level=thresh, gain=gain, aperture=aperture))
     with open(f"{tmp}/param", "w", encoding="ascii") as f:
         f.write("\n".join(PARAMETERS).replace("APER", "APER(1)") + "\n")
     fits.PrimaryHDU(light).writeto(f"{tmp}/light.fits", overwrite=True)
@@ -47,7 +48,7 @@ def extract(light, noise, gain, aperture, tmp, thresh=1.5):
     cat["xy"] = np.column_stack([cat.pop("XWIN_IMAGE") - 1, cat.pop("YWIN_IMAGE") - 1])
     area = np.pi * cat["A_IMAGE"] * cat["B_IMAGE"] * np.maximum(cat["KRON_RADIUS"], 3.5) ** 2
     flux = cat["FLUX_AUTO"]
-    cat["snr"] = flux / np.sqrt(area * noise ** 2 + np.maximum(flux, 0) / gain)
+    cat["snr"] = flux / np.sqrt(area + np.maximum(flux, 0) / gain)
     return cat
 
 
@@ -139,8 +140,10 @@ def summary(parts):
             recovered_error=100 * float(np.sqrt(max(share * (1 - share), 0.25 / max(n, 1)) / n))
             if n else float("nan"),
             bias_mmag=1000 * middle(r[:, 2]), scatter_mmag=1000 * spread(r[:, 2]),
+            bias_mmag_error=1253 * spread(r[:, 2]) / max(n, 1) ** 0.5,    # of a median
             aper_bias_mmag=1000 * middle(r[:, 3]), aper_scatter_mmag=1000 * spread(r[:, 3]),
             dx=middle(r[:, 4]), dy=middle(r[:, 5]),
+            xy_bias=float(np.hypot(middle(r[:, 4]), middle(r[:, 5]))),
             xy_scatter=float(np.hypot(spread(r[:, 4]), spread(r[:, 5])) / 2 ** 0.5))
     out["false_percent"] = 100 * sum(p["false"] for p in parts) / max(base, 1)
     out["promoted_percent"] = 100 * sum(p["promoted"] for p in parts) / max(base, 1)

@@ -113,60 +113,94 @@ def markdown(result):
 
 # ---- plots ----
 
-def panels(result, kind, title, unit, curves, stem, marks=None, log=False):
-    """One PNG: a panel for each S/N bin (one alone when `curves` looks at the whole entry),
-    a line for each codec over the ratio. marks(panel number, ratio) is a goal or None."""
-    import matplotlib
-    matplotlib.use("Agg")
+MARKERS = "osD^vP*X"
+
+
+def curves_of(result, kind, value):
+    """{codec: [(ratio, value, its error), ...]}; value(figures, by bin) gives the last two."""
+    lines = {}
+    for name, wanted, entry, e, b in entries(result, kind):
+        lines.setdefault(name, []).append((entry.get("ratio", float(wanted)), *value(e, b)))
+    return {name: sorted(points) for name, points in lines.items()}
+
+
+def draw(axis, result, lines, dashed=False):
+    for k, (name, points) in enumerate(lines.items()):
+        x, y, error = zip(*points)
+        axis.errorbar(x, y, error, label=None if dashed else name, marker=MARKERS[k % 8], ms=4,
+                      lw=1.2, capsize=2, color=f"C{k}", ls="--" if dashed else "-")
+    axis.axvline(PUBLISHED, color="grey", ls=":", lw=1)
+    axis.set_xscale("log")
+    ticks = [float(r) for r in next(iter(result["codecs"].values()))]
+    axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    axis.minorticks_off()
+    axis.set_xlabel("compression ratio")
+    axis.grid(alpha=0.3)
+
+
+def draw_goal(axis, wanted, *levels):
+    for level in levels:
+        axis.plot([float(wanted) * 0.93, float(wanted) * 1.07], [level, level], color="black",
+                  lw=3, zorder=5, solid_capstyle="butt")
+
+
+def by_bin(result, kind, key, words, path, goal=None, beside=None, log=False):
+    """A PNG with a panel for each S/N bin, a line for each codec over the ratio. words: title
+    and unit; goal(a GOALS entry, bin): levels; beside: a second figure, drawn dashed."""
     import matplotlib.pyplot as plt
-    by_bin = isinstance(curves, str)
-    figure, axes = plt.subplots(1, 4 if by_bin else 1, figsize=(15, 4.4) if by_bin else (7, 4.4),
-                                squeeze=False, layout="constrained")
-    for i, axis in enumerate(axes[0]):
-        lines = {}
-        for name, wanted, entry, e, b in entries(result, kind):
-            value = b[i][curves] if by_bin else curves(e)
-            error = b[i].get(curves + "_error", 0) if by_bin else 0
-            lines.setdefault(name, []).append((entry.get("ratio", float(wanted)), value, error))
-        for k, (name, points) in enumerate(lines.items()):
-            x, y, err = zip(*sorted(points))
-            axis.errorbar(x, y, err, label=name, marker="osD^vP*X"[k % 8], ms=4, lw=1.3, capsize=2)
-        for wanted in GOALS:
-            goal = marks(i, GOALS[wanted]) if marks else None
-            for g in ([] if goal is None else goal if isinstance(goal, tuple) else (goal,)):
-                axis.plot([float(wanted) * 0.93, float(wanted) * 1.07], [g, g], color="black",
-                          lw=3, zorder=5, solid_capstyle="butt")
-        axis.axvline(PUBLISHED, color="grey", ls=":", lw=1)
-        axis.set_xscale("log")
-        ticks = [float(r) for r in next(iter(result["codecs"].values()))]
-        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
-        axis.minorticks_off()
-        axis.set_yscale("symlog", linthresh=1) if log else None
-        axis.set_xlabel("compression ratio")
-        axis.set_title(f"S/N {BINS[i]}" if by_bin else "")
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel(unit)
-    axes[0][0].legend(fontsize=8)
-    figure.suptitle(f"{title}  (black bars: goals; dotted: published {PUBLISHED}:1)", fontsize=11)
-    figure.savefig(stem, dpi=90)
+    figure, axes = plt.subplots(1, len(BINS), figsize=(15, 4.4), layout="constrained")
+    for i, axis in enumerate(axes):
+        if log:
+            axis.set_yscale("symlog", linthresh=1)
+        draw(axis, result, curves_of(result, kind, lambda e, b: (
+            b[i][key], b[i].get(key + "_error", 0))))
+        if beside:
+            draw(axis, result, curves_of(result, kind, lambda e, b: (b[i][beside], 0)), True)
+        for wanted in GOALS if goal else ():
+            draw_goal(axis, wanted, *goal(GOALS[wanted], i))
+        axis.set_title(f"S/N {BINS[i]}")
+    axes[0].set_ylabel(words[1])
+    axes[0].legend(fontsize=8)
+    figure.suptitle(f"{words[0]} ({'black bars: goals; ' if goal else ''}dotted: published"
+                    f" {PUBLISHED}:1)", fontsize=11)
+    figure.savefig(path, dpi=90)
     plt.close(figure)
-    return stem
+    return path
+
+
+def plot_false(result, path):
+    import matplotlib.pyplot as plt
+    figure, axis = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
+    axis.set_yscale("symlog", linthresh=1)
+    draw(axis, result, curves_of(result, "sources", lambda e, b: (e["false_percent"], 0)))
+    axis.set_ylim(bottom=0)
+    draw_goal(axis, "10", GOALS["10"]["false"])
+    axis.set_ylabel("% of lossless sources over S/N 5")
+    axis.legend(fontsize=8)
+    axis.set_title(f"False detections (black bar: goal; dotted: published {PUBLISHED}:1)",
+                   fontsize=11)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+    return path
 
 
 def plots(result, stem):
+    """Draws all that there are figures for; the files' names."""
+    import matplotlib
+    matplotlib.use("Agg")
+    both = lambda g, i: () if g["bias"][i] is None else (g["bias"][i], -g["bias"][i])
     made = [
-        panels(result, "sources", "Sources recovered", "% of lossless", "recovered",
-               f"{stem}-recovered.png", lambda i, g: g["recovered"][i]),
-        panels(result, "sources", "False detections", "% of lossless sources",
-               lambda e: e["false_percent"], f"{stem}-false.png", lambda i, g: g["false"], True),
-        panels(result, "sources", "Photometric bias, decoded - lossless", "mmag", "bias_mmag",
-               f"{stem}-bias.png", lambda i, g: g["bias"][i] and (g["bias"][i], -g["bias"][i]),
-               True),
-        panels(result, "sources", "Photometric scatter added", "mmag rms", "scatter_mmag",
+        by_bin(result, "sources", "recovered", ("Sources recovered", "% of lossless"),
+               f"{stem}-recovered.png", lambda g, i: (g["recovered"][i],)),
+        plot_false(result, f"{stem}-false.png"),
+        by_bin(result, "sources", "bias_mmag", ("Photometric bias, decoded - lossless", "mmag"),
+               f"{stem}-bias.png", both, log=True),
+        by_bin(result, "sources", "scatter_mmag", ("Photometric scatter added", "mmag rms"),
                f"{stem}-scatter.png"),
-        panels(result, "sources", "Astrometric scatter added", "pixels rms an axis", "xy_scatter",
-               f"{stem}-astrometry.png")]
+        by_bin(result, "sources", "xy_scatter", ("Astrometric scatter added, and bias (dashed)",
+               "pixels: rms an axis; bias of both"), f"{stem}-astrometry.png", beside="xy_bias")]
     if any(True for _ in entries(result, "transients")):
-        made.append(panels(result, "transients", "Transients recovered on difference frames",
-                           "% of lossless", "recovered", f"{stem}-transients.png"))
-    return [os.path.abspath(p) for p in made]
+        made.append(by_bin(result, "transients", "recovered", (
+            "Transients recovered on difference frames", "% of lossless"),
+            f"{stem}-transients.png"))
+    return made
