@@ -154,7 +154,7 @@ def fpack(raw, out, ratio, tmp, repeat=1, how="-r"):
     if ratio:
         step = find_step(lambda scale: fresh(words(scale), packed),
                          lambda: os.path.getsize(packed), 2 * samples.size / ratio, 0.3, 3000,
-                         0.2)   # its scale is a whole number of quanta: not every size exists
+                         0.5)   # its scale is a whole number of quanta: not every size exists
     encode_s = best(words(step), packed, repeat)
     decode_s = best(["funpack", "-O", back, packed], back, repeat)
     write_samples(out, read_samples(back)[0], header)
@@ -227,6 +227,17 @@ def command(words):
     return trip
 
 
+def white(rms):
+    """No codec but a control: white noise of so many ADU rms, the same at every ratio. It shows
+    what any error of that size does to source-extractor's figures."""
+    def trip(raw, out, ratio, tmp, repeat=1):
+        samples, header = read_samples(raw)
+        error = np.random.default_rng(int(samples[:8].sum())).normal(0, float(rms), samples.shape)
+        write_samples(out, np.clip(np.rint(samples + error), 0, 65535).astype(np.uint16), header)
+        return {}
+    return trip
+
+
 LOSSY = {"opj": opj, "opj97": opj97, "ojph": ojph, "hcompress": hcompress}
 LOSSLESS = {"fpack -r": fpack, "fpack -h": hcompress, "zstd -3": zstd, "opj_compress": opj,
             "ojph_compress": ojph, "cjxl -e 1": cjxl(1), "cjxl -e 2": cjxl(2),
@@ -234,9 +245,11 @@ LOSSLESS = {"fpack -r": fpack, "fpack -h": hcompress, "zstd -3": zstd, "opj_comp
 
 
 def find(name):
-    """A lossy codec by name: one of LOSSY, or ours:METHOD[,key=value...]."""
+    """A lossy codec by name: one of LOSSY, ours:METHOD[,key=value...], or white:RMS."""
     if name.startswith("ours:"):
         return ours(name[5:])
+    if name.startswith("white:"):
+        return white(name[6:])
     if name not in LOSSY:
         raise SystemExit(f"no codec is called {name}: {', '.join(LOSSY)}, ours:METHOD")
     return LOSSY[name]
