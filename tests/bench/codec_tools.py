@@ -23,7 +23,7 @@ def run(words):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
-        raise RuntimeError(f"{words[0]} failed ({done.returncode}): {said[-300:]}")
+        raise RuntimeError(f"{words[0]} failed ({done.returncode}): {said[:300]}")
     return done.stdout.decode(), (after.ru_utime + after.ru_stime) - (before.ru_utime
                                                                       + before.ru_stime)
 

@@ -140,7 +140,7 @@ def draw(axis, result, lines, dashed=False):
                       lw=1.2, capsize=2, color=f"C{k}", ls="--" if dashed else "-")
     axis.axvline(PUBLISHED, color="grey", ls=":", lw=1)
     axis.set_xscale("log")
-    ticks = [float(r) for r in next(iter(result["codecs"].values()))]
+    ticks = result["ratios"]
     axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axis.minorticks_off()
     axis.set_xlabel("compression ratio")
