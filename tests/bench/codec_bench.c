@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/codec.h"
+#include "common/fidelity.h"
 #include "common/fsutil.h"
 
 static const char usage[] =
@@ -21,8 +21,8 @@ static const char usage[] =
     "  --method NAME      row of the codec table [htj2k]\n"
     "  --set KEY=VALUE    a field of struct codec_options; repeatable\n"
     "  --ratio R          search the step for this ratio of 16-bit pixels to bytes\n"
-    "  --search KEY,...   the step: fields that the search scales together\n"
-    "                     [the method's own, else qstep]\n"
+    "  --search KEY,...   the step: fields that the search scales together [steps by the ladder,\n"
+    "                     as the agents have them, from the frame's measured sky noise]\n"
     "  --repeat N         time the best of N [1]\n"
     "  --decoded FILE     write the decoded ccd as a FITS file\n"
     "  --member FILE      write the compressed bytes\n"
@@ -37,15 +37,13 @@ struct field {
 };
 static const struct field fields[] = {
     {"qstep", A_REAL, offsetof(struct codec_options, qstep)},
+    {"step0", A_REAL, offsetof(struct codec_options, step[0])},
+    {"step1", A_REAL, offsetof(struct codec_options, step[1])},
+    {"step2", A_REAL, offsetof(struct codec_options, step[2])},
+    {"offset", A_INT, offsetof(struct codec_options, offset)},
+    {"q", A_REAL, offsetof(struct codec_options, q)},
+    {"noise", A_REAL, offsetof(struct codec_options, noise)},
     {"reversible", A_BOOL, offsetof(struct codec_options, reversible)},
-};
-
-/* What a search scales when --search does not say; other methods: qstep. */
-static const struct {
-    const char *method, *search;
-} steps[] = {
-    {"htj2k", "qstep"},
-    {"jp2", "qstep"},
 };
 
 static const struct field *find_field(const char *key, size_t len)
@@ -101,7 +99,8 @@ struct bench {
     double ratio; /* 0: no search */
     struct codec_options options;
     const struct field *step[8]; /* what the search scales, step_count of them */
-    size_t step_count;
+    size_t step_count;           /* 0: the ladder decides */
+    struct sky sky;              /* for the ladder */
     const struct codec *codec;
     struct fits_image img, got;
     struct buf bytes;
@@ -163,7 +162,7 @@ static enum status decode(struct bench *b, struct fault *why)
         if (!b->codec->has_header && !fits_header_copy(&b->got.header, &b->img.header))
             return fault(why, ST_RETRY, "out of memory");
         double start = cpu_now();
-        enum status st = b->codec->decode(b->bytes.data, b->bytes.len, &b->got, why);
+        enum status st = codec_decode(b->codec, b->bytes.data, b->bytes.len, &b->got, why);
         double took = cpu_now() - start;
         if (st != ST_OK)
             return st;
@@ -183,10 +182,28 @@ static double ratio_of(const struct bench *b)
     return 2.0 * pixel_count(&b->img) / (double)b->bytes.len;
 }
 
-/* Sets every step to `factor` times what it was at the start. */
+static enum status measure_sky(struct bench *b, struct fault *why)
+{
+    struct camera camera;
+    struct regions regions;
+    struct config_report r = {0};
+    memset(&camera, 0, sizeof camera);
+    config_load(NULL, camera_settings, &camera, &r); /* the default keys */
+    enum status st = regions_read(&camera, &b->img, &regions, why);
+    return st == ST_OK ? sky_measure(&b->img, &regions, &b->sky) : st;
+}
+
+/* Sets every step to `factor` times what it was at the start, or goes to that rung. */
 static void scale_steps(struct bench *b, const struct codec_options *start, double factor)
 {
     struct codec_options was = *start;
+    if (b->step_count == 0) {
+        struct fidelity f = {.ratio = b->ratio, .pace = 1};
+        snprintf(f.method, sizeof f.method, "%s", was.method);
+        fidelity_options(&f, b->ratio * factor, &b->sky, b->img.bitpix, &b->options);
+        b->options.method = was.method;
+        return;
+    }
     for (size_t i = 0; i < b->step_count; i++)
         *(double *)field_at(&b->options, b->step[i]) =
             factor * *(double *)field_at(&was, b->step[i]);
@@ -224,7 +241,8 @@ static enum status search(struct bench *b, struct fault *why)
     }
     b->repeat = repeat;
     if (st == ST_OK && !(fabs(y) <= 0.01))
-        st = fault(why, ST_REJECT, "no %s gives %.4g:1 within 1 %%; the last gave %.4g:1", b->search,
+        st = fault(why, ST_REJECT, "no %s gives %.4g:1 within 1 %%; the last gave %.4g:1",
+                   b->search ? b->search : "rung of the ladder",
                    b->ratio, b->bytes.len ? ratio_of(b) : NAN);
     return st;
 }
@@ -254,7 +272,7 @@ static double value_at(const struct fits_image *img, size_t i)
 static void report(struct bench *b)
 {
     size_t n = (size_t)pixel_count(&b->img);
-    double step = *(double *)field_at(&b->options, b->step[0]);
+    double step = codec_qstep(b->codec, &b->options, b->bytes.data, b->bytes.len);
     double sum = 0, worst = 0;
     for (size_t i = 0; i < n; i++) {
         double d = fabs(value_at(&b->img, i) - value_at(&b->got, i));
@@ -285,8 +303,10 @@ static enum status run(struct bench *b, struct fault *why)
     if (depth > 32 || pixel_count(&b->img) < 1)
         return fault(why, ST_REJECT, "%s: no pixels of 8, 16 or 32 bits", b->file);
     if (b->ratio > 0)
+        st = measure_sky(b, why);
+    if (b->ratio > 0 && st == ST_OK)
         st = search(b, why);
-    else if (!b->codec->accepts(&b->img, &b->options))
+    else if (b->ratio <= 0 && !b->codec->accepts(&b->img, &b->options))
         st = fault(why, ST_REJECT, "%s does not accept this image with these options",
                    b->codec->name);
     if (st == ST_OK && (b->ratio <= 0 || b->repeat > 1))
@@ -311,16 +331,12 @@ static void list(void)
 static bool resolve(struct bench *b)
 {
     b->codec = codec_find(b->options.method);
-    for (size_t i = 0; !b->search && i < sizeof steps / sizeof *steps; i++)
-        if (strcmp(steps[i].method, b->options.method) == 0)
-            b->search = steps[i].search;
-    b->search = b->search ? b->search : "qstep";
-    b->step_count = find_steps(b->search, b->step, sizeof b->step / sizeof *b->step);
+    b->step_count = !b->search ? 0 : find_steps(b->search, b->step, sizeof b->step / sizeof *b->step);
     if (!b->codec)
         fprintf(stderr, "codec-bench: no codec is called %s\n", b->options.method);
-    else if (b->step_count == 0)
+    else if (b->search && b->step_count == 0)
         fprintf(stderr, "codec-bench: --search %s: no such real field\n", b->search);
-    return b->codec && b->step_count > 0;
+    return b->codec && (!b->search || b->step_count > 0);
 }
 
 static bool parse(struct bench *b, int argc, char **argv)
