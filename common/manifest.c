@@ -107,6 +107,14 @@ void manifest_free(struct manifest *m)
     *m = (struct manifest){0};
 }
 
+bool manifest_is_exact(const struct manifest *m)
+{
+    for (size_t i = 0; i < m->count; i++)
+        if (m->members[i].role == MEMBER_IMAGE && m->members[i].qstep > 0)
+            return false;
+    return true;
+}
+
 /* ---- writing ---- */
 
 /* JSON is UTF-8 and a file name may be any bytes: what is no UTF-8 becomes '_'. */

@@ -62,6 +62,9 @@ struct manifest {
 bool manifest_add(struct manifest *m, const struct member *one);
 void manifest_free(struct manifest *m);
 
+/* Do all of its images come back bit for bit? (Headers and other HDUs always do.) */
+bool manifest_is_exact(const struct manifest *m);
+
 bool manifest_write(const struct manifest *m, struct buf *out);
 /* REJECT with the key named when it is no JSON, lacks something, or a value is out of
  * its range (names that fs_name_ok refuses, digests that are none, two members of one name). */

@@ -76,6 +76,7 @@ struct wire_open {
     char date_obs[40];       /* "" when unknown: the far end takes mtime_ns */
     int64_t mtime_ns;        /* of the source file */
     bool resume;             /* wants OPENED's extents before it sends (else sends at once) */
+    bool exact;              /* the exact data that follow a lossy delivery: kept beside it */
 };
 
 struct wire_commit {
@@ -85,6 +86,7 @@ struct wire_commit {
     int64_t source_size;
     char source_name[MEMBER_NAME];
     int64_t noticed_ns, encoded_ns; /* push's clock: file seen; bundle finished. 0: unknown */
+    bool exact;                     /* manifest_is_exact */
 };
 
 /* The far end's durable answer: these bytes are whole, fsynced and named. Kept beside
@@ -100,6 +102,7 @@ struct receipt {
     int64_t source_size;
     int64_t noticed_ns, encoded_ns; /* push's clock, from COMMIT */
     int64_t first_ns, stored_ns;    /* pull's clock: first byte received; durable */
+    bool exact;                     /* from COMMIT */
 };
 
 struct extent {
@@ -120,6 +123,7 @@ struct wire_hello { /* HELLO and WELCOME */
     char software[64];
     char agent[128];    /* push: its host name and pid; pull: the store's name */
     int64_t free_bytes; /* pull only */
+    bool exact;         /* pull only: it knows what `exact` means in OPEN and HAVE */
 };
 bool wire_hello_text(const struct wire_hello *h, struct buf *out);
 enum status wire_hello_parse(const void *json, size_t len, struct wire_hello *out,
@@ -140,6 +144,7 @@ struct wire_have {
     char date_obs[40];
     int64_t mtime_ns, source_size;
     char source_sha256[DIGEST_HEX];
+    bool exact; /* only an exact bundle of it counts as held */
 };
 bool wire_have_text(const struct wire_have *asked, size_t count, struct buf *out);
 enum status wire_have_parse(const void *json, size_t len, struct wire_have **asked, size_t *count,

@@ -43,15 +43,23 @@ static json_t *value_json(const struct body_row *row, const void *field)
     }
 }
 
+static bool is_left_out(const struct body_row *row, const void *field)
+{
+    return row->optional && row->kind == BODY_FLAG && !*(const bool *)field;
+}
+
 json_t *body_make(const struct body_row *rows, size_t count, const void *from)
 {
     json_t *obj = json_object();
-    for (size_t i = 0; obj && i < count; i++)
-        if (json_object_set_new(obj, rows[i].key,
-                                value_json(&rows[i], (const char *)from + rows[i].at)) != 0) {
+    for (size_t i = 0; obj && i < count; i++) {
+        const void *field = (const char *)from + rows[i].at;
+        if (is_left_out(&rows[i], field))
+            continue;
+        if (json_object_set_new(obj, rows[i].key, value_json(&rows[i], field)) != 0) {
             json_decref(obj);
             obj = NULL;
         }
+    }
     return obj;
 }
 

@@ -28,7 +28,7 @@ struct body_row {
     const char *key;
     enum body_kind kind;
     size_t at, room;
-    bool optional; /* absent: zero */
+    bool optional; /* absent: zero; a flag that is false is left out */
 };
 
 /* A row for a member of a struct, of the member's own name. */

@@ -10,6 +10,7 @@ static const struct body_row hello_rows[] = {
     BODY_ROW(wire_hello, software, BODY_TEXT, false),
     BODY_ROW(wire_hello, agent, BODY_TEXT, false),
     BODY_ROW(wire_hello, free_bytes, BODY_SIZE, true),
+    BODY_ROW(wire_hello, exact, BODY_FLAG, true),
 };
 static const struct body_row open_rows[] = {
     BODY_ROW(wire_open, id, BODY_DIGEST, false),
@@ -17,6 +18,7 @@ static const struct body_row open_rows[] = {
     BODY_ROW(wire_open, date_obs, BODY_TEXT, false),
     BODY_ROW(wire_open, mtime_ns, BODY_NUMBER, false),
     BODY_ROW(wire_open, resume, BODY_FLAG, false),
+    BODY_ROW(wire_open, exact, BODY_FLAG, true),
 };
 static const struct body_row commit_rows[] = {
     BODY_ROW(wire_commit, size, BODY_SIZE, false),
@@ -26,6 +28,7 @@ static const struct body_row commit_rows[] = {
     BODY_ROW(wire_commit, source_sha256, BODY_DIGEST, false),
     BODY_ROW(wire_commit, noticed_ns, BODY_NUMBER, true),
     BODY_ROW(wire_commit, encoded_ns, BODY_NUMBER, true),
+    BODY_ROW(wire_commit, exact, BODY_FLAG, true),
 };
 static const struct body_row receipt_rows[] = {
     BODY_ROW(receipt, id, BODY_DIGEST, false),
@@ -41,6 +44,7 @@ static const struct body_row receipt_rows[] = {
     BODY_ROW(receipt, encoded_ns, BODY_NUMBER, true),
     BODY_ROW(receipt, first_ns, BODY_NUMBER, false),
     BODY_ROW(receipt, stored_ns, BODY_NUMBER, false),
+    BODY_ROW(receipt, exact, BODY_FLAG, true),
 };
 static const struct body_row have_rows[] = {
     BODY_ROW(wire_have, name, BODY_NAME, false),
@@ -48,6 +52,7 @@ static const struct body_row have_rows[] = {
     BODY_ROW(wire_have, mtime_ns, BODY_NUMBER, false),
     BODY_ROW(wire_have, source_size, BODY_SIZE, false),
     BODY_ROW(wire_have, source_sha256, BODY_DIGEST, false),
+    BODY_ROW(wire_have, exact, BODY_FLAG, true),
 };
 
 /* A body that is one object. */

@@ -50,6 +50,7 @@ enum status adopt_read(const char *path, struct manifest *m, struct receipt *out
     memcpy(out->source_name, m->source_name, sizeof out->source_name);
     memcpy(out->source_sha256, m->source_sha256, sizeof out->source_sha256);
     out->source_size = m->source_size;
+    out->exact = manifest_is_exact(m);
     out->size = st.st_size;
     out->first_ns = out->stored_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
     return ST_OK;

@@ -34,7 +34,8 @@ enum status part_held(const struct part_store *s, const struct wire_open *o, str
     enum status st = check_open(o, why);
     if (st != ST_OK)
         return st;
-    if (store_find(s, o, &(struct wanted){.id = o->id}, held, is_held) != ST_OK)
+    struct wanted w = {.id = o->id, .exact = o->exact};
+    if (store_find(s, o, &w, held, is_held) != ST_OK)
         return fault(why, ST_REJECT, "'%s' has no place in the store", o->name);
     return ST_OK;
 }

@@ -3,7 +3,8 @@
  * is append-only, a record a chunk; a damaged record ends the map there, so those bytes are
  * only asked for again. commit checks the whole digest before anything gets a final name.
  * Every store's directory layout is said here: incoming/, bundles/NIGHT/NAME.tar and, after
- * it, NAME.receipt: a receipt never stands without its bundle, so watch for the receipt. */
+ * it, NAME.receipt: a receipt never stands without its bundle, so watch for the receipt
+ * (but for that of a lossy bundle which NAME.exact.tar has replaced). */
 #ifndef SKYFERRY_PART_H
 #define SKYFERRY_PART_H
 
@@ -29,7 +30,8 @@ enum status part_extents(struct part *p, struct extent **have, size_t *count, st
 enum status part_write(struct part *p, int64_t offset, const void *bytes, size_t len,
                        struct fault *why);
 /* Size, digest, fsync, receipt, rename to bundles/NIGHT/NAME.tar (NAME~2.tar ... when that
- * name holds another file), fsync of the directories; idempotent. RETRY with the part
+ * name holds another file; NAME.exact.tar for exact data that follow), fsync of the directories;
+ * idempotent. An exact bundle answers for a lossy one of the same source, never the reverse. RETRY with the part
  * emptied when the digest is wrong; WAIT when bytes are still missing. */
 enum status part_commit(struct part *p, const struct wire_commit *c, struct receipt *out,
                         struct fault *why);

@@ -12,10 +12,13 @@
 #include "pull/part_map.h"
 #include "pull/part_store.h"
 
-static enum status check_commit(const struct wire_commit *c, struct fault *why)
+static enum status check_commit(const struct part *p, const struct wire_commit *c,
+                                struct fault *why)
 {
     if (c->size < 0 || !digest_valid(c->sha256) || !digest_valid(c->source_sha256))
         return fault(why, ST_REJECT, "the commit's size or digest is none");
+    if (p->open.exact && !c->exact)
+        return fault(why, ST_REJECT, "'%s' was announced as exact data and is not", p->open.name);
     return ST_OK;
 }
 
@@ -80,17 +83,32 @@ static enum status sync_part(struct part *p, struct fault *why)
     return st;
 }
 
+/* A receipt whose bundle somebody took away keeps its name for the same file. */
+static bool is_free(const struct slot *slot, const struct wire_commit *c)
+{
+    return !slot->has_tar && (!slot->has_receipt ||
+                              strcmp(slot->receipt.source_sha256, c->source_sha256) == 0);
+}
+
 static enum status free_slot(struct part *p, const struct wire_commit *c, struct slot *slot,
                              struct fault *why)
 {
     for (int n = 1; n <= SLOTS; n++) {
-        enum status st = store_look(&p->store, &p->open, n, slot, why);
+        struct slot lossy;
+        enum status st = store_look(&p->store, &p->open, (struct slot_name){n, p->open.exact}, slot,
+                                    why);
         if (st != ST_OK)
             return st;
-        if (slot->has_tar)
+        if (!is_free(slot, c))
             continue;
-        /* A receipt whose bundle somebody took away keeps its name for the same file. */
-        if (!slot->has_receipt || strcmp(slot->receipt.source_sha256, c->source_sha256) == 0)
+        if (!p->open.exact)
+            return ST_OK;
+        /* Beside its own lossy bundle, not beside another file's. */
+        st = store_look(&p->store, &p->open, (struct slot_name){n, false}, &lossy, why);
+        if (st != ST_OK)
+            return st;
+        if ((!lossy.has_tar && !lossy.has_receipt) ||
+            strcmp(lossy.receipt.source_sha256, c->source_sha256) == 0)
             return ST_OK;
     }
     return fault(why, ST_REJECT, "there are %d bundles '%s' of that night already", SLOTS,
@@ -112,6 +130,7 @@ static void fill_receipt(const struct part *p, const struct wire_commit *c, cons
     r->source_size = c->source_size;
     r->noticed_ns = c->noticed_ns;
     r->encoded_ns = c->encoded_ns;
+    r->exact = c->exact;
     r->first_ns = p->first_ns;
     r->stored_ns = clock_wall();
 }
@@ -146,7 +165,7 @@ struct search {
 static enum status lock_and_find(struct part *p, const struct wire_commit *c, struct search *out,
                                  struct receipt *r, struct fault *why)
 {
-    struct wanted wanted = {p->open.id, c->source_sha256};
+    struct wanted wanted = {p->open.id, c->source_sha256, p->open.exact};
     *out = (struct search){.lock = -1};
     enum status st = store_lock(&p->store, &out->lock, why);
     if (st == ST_OK)
@@ -216,7 +235,7 @@ static enum status commit_locked(struct part *p, const struct wire_commit *c, st
 enum status part_commit(struct part *p, const struct wire_commit *c, struct receipt *out,
                         struct fault *why)
 {
-    enum status st = check_commit(c, why);
+    enum status st = check_commit(p, c, why);
     if (st == ST_OK)
         st = part_lock(p, LOCK_EX, why);
     if (st != ST_OK)

@@ -61,16 +61,17 @@ static enum status read_receipt(const char *path, struct receipt *out, struct fa
     return st;
 }
 
-enum status store_look(const struct part_store *s, const struct wire_open *o, int number,
+enum status store_look(const struct part_store *s, const struct wire_open *o, struct slot_name n,
                        struct slot *out, struct fault *why)
 {
-    char night[NIGHT_SIZE], name[MEMBER_NAME];
+    char night[NIGHT_SIZE], name[MEMBER_NAME], version[16] = "";
     struct stat file;
     memset(out, 0, sizeof *out);
     store_night(s, o, night);
-    if (number == 1)
-        snprintf(name, sizeof name, "%s", o->name);
-    else if ((size_t)snprintf(name, sizeof name, "%s~%d", o->name, number) >= sizeof name)
+    if (n.number > 1)
+        snprintf(version, sizeof version, "~%d", n.number);
+    if ((size_t)snprintf(name, sizeof name, "%s%s%s", o->name, version, n.exact ? ".exact" : "") >=
+        sizeof name)
         return fault(why, ST_REJECT, "the name '%s' is too long", o->name);
     enum status st = store_path(s, out->tar, why, "bundles/%s/%s.tar", night, name);
     if (st == ST_OK)
@@ -93,6 +94,8 @@ static bool is_wanted(const struct slot *slot, const struct wire_open *o, const 
     const struct receipt *r = &slot->receipt;
     if (!slot->has_receipt || strcmp(r->name, o->name) != 0 || slot->tar_size != r->size)
         return false;
+    if (w->exact && !r->exact)
+        return false;
     return (w->id && strcmp(w->id, r->id) == 0) ||
            (w->source_sha256 && strcmp(w->source_sha256, r->source_sha256) == 0);
 }
@@ -103,16 +106,20 @@ enum status store_find(const struct part_store *s, const struct wire_open *o,
     struct slot slot;
     *held = false;
     for (int n = 1, missing = 0; n <= SLOTS && missing < GAP; n++) {
-        struct fault why;
-        enum status st = store_look(s, o, n, &slot, &why);
-        if (st != ST_OK)
-            return st;
-        if (is_wanted(&slot, o, w)) {
-            *out = slot.receipt;
-            *held = true;
-            return ST_OK;
+        bool there = false;
+        for (int exact = 1; exact >= 0; exact--) {
+            struct fault why;
+            enum status st = store_look(s, o, (struct slot_name){n, exact}, &slot, &why);
+            if (st != ST_OK)
+                return st;
+            if (is_wanted(&slot, o, w)) {
+                *out = slot.receipt;
+                *held = true;
+                return ST_OK;
+            }
+            there = there || slot.has_tar || slot.has_receipt;
         }
-        missing = slot.has_tar || slot.has_receipt ? 0 : missing + 1;
+        missing = there ? 0 : missing + 1;
     }
     return ST_OK;
 }
@@ -269,8 +276,8 @@ enum status part_holds(const struct part_store *s, const struct wire_have *asked
         return fault(why, ST_REJECT, "'%.60s' is no name of an exposure", asked->name);
     snprintf(o.name, sizeof o.name, "%s", asked->name);
     snprintf(o.date_obs, sizeof o.date_obs, "%s", asked->date_obs);
-    enum status st = store_find(s, &o, &(struct wanted){.source_sha256 = asked->source_sha256},
-                                &r, held);
+    struct wanted w = {.source_sha256 = asked->source_sha256, .exact = asked->exact};
+    enum status st = store_find(s, &o, &w, &r, held);
     if (st != ST_OK)
         return fault(why, st, "cannot look for '%s' in the store", asked->name);
     *held = *held && r.source_size == asked->source_size;

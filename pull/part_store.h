@@ -17,7 +17,8 @@
 #define STORE_PATH 4096
 #define SLOTS 9999 /* bundles of one name in one night */
 
-/* One of the names that a bundle of an exposure may have: NAME.tar, NAME~2.tar, ... */
+/* One of the names that a bundle of an exposure may have: NAME.tar, NAME~2.tar, ..., and for
+ * the exact data that follow a lossy delivery NAME.exact.tar, NAME~2.exact.tar, ... */
 struct slot {
     char stored[MEMBER_NAME]; /* NIGHT/NAME~2.tar */
     char tar[STORE_PATH], receipt_path[STORE_PATH];
@@ -25,13 +26,19 @@ struct slot {
     int64_t tar_size;
     struct receipt receipt; /* name "" when it cannot be read */
 };
-enum status store_look(const struct part_store *s, const struct wire_open *o, int number,
+struct slot_name {
+    int number; /* from 1 */
+    bool exact; /* the .exact.tar */
+};
+enum status store_look(const struct part_store *s, const struct wire_open *o, struct slot_name n,
                        struct slot *out, struct fault *why);
 
 /* A whole bundle of this exposure: of this id, or made from this source file (either may be
- * NULL). *held says whether there is one. */
+ * NULL) and with `exact` holding its exact data. *held says whether there is one; an exact
+ * one goes before a lossy one. */
 struct wanted {
     const char *id, *source_sha256;
+    bool exact;
 };
 enum status store_find(const struct part_store *s, const struct wire_open *o,
                        const struct wanted *w, struct receipt *out, bool *held);

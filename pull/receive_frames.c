@@ -147,7 +147,7 @@ static void settle_all_gone(struct session *s)
 
 static void on_hello(struct session *s, const struct wire_frame *f)
 {
-    struct wire_hello hello, ours = {.protocol = WIRE_VERSION};
+    struct wire_hello hello, ours = {.protocol = WIRE_VERSION, .exact = true};
     struct fault why;
     struct buf body = {0};
     char incoming[4096];

@@ -198,6 +198,76 @@ static void two_files_of_one_name_are_both_kept(void **state)
     sample_free(&c);
 }
 
+/* The exact data of an exposure that was delivered lossy: kept beside it, under a name that
+ * says so, with a receipt of their own; then they answer for it. */
+static void exact_data_are_kept_beside_the_lossy(void **state)
+{
+    (void)state;
+    struct sample a, b, exact, again;
+    struct receipt ra, rb, rx, r;
+    struct fault why;
+    struct wire_have h = {.name = "DECam_1", .date_obs = "2016-08-31T23:10:00",
+                          .source_size = 1000};
+    bool held;
+    sample_make(&a, "DECam_1", 5, 3000);
+    sample_make(&b, "DECam_1", 6, 4000);
+    sample_make(&exact, "DECam_1", 7, 9000);
+    sample_make(&again, "DECam_1", 8, 3500);
+    memcpy(exact.commit.source_sha256, b.commit.source_sha256, DIGEST_HEX);
+    memcpy(again.commit.source_sha256, b.commit.source_sha256, DIGEST_HEX);
+    memcpy(h.source_sha256, b.commit.source_sha256, DIGEST_HEX);
+    assert_int_equal(deliver(&a, &ra, &why), ST_OK);
+    assert_int_equal(deliver(&b, &rb, &why), ST_OK);
+    assert_false(rb.exact);
+    h.exact = true;
+    assert_int_equal(part_holds(&store, &h, &held, &why), ST_OK);
+    assert_false(held);
+    exact.open.exact = true;
+    assert_int_equal(deliver(&exact, &rx, &why), ST_REJECT); /* OPEN and COMMIT contradict */
+    exact.commit.exact = true;
+    assert_int_equal(deliver(&exact, &rx, &why), ST_OK);
+    assert_string_equal(rx.stored, "ut160901/DECam_1~2.exact.tar"); /* beside its own */
+    assert_true(rx.exact);
+    assert_true(stored_is(rx.stored, &exact) && stored_is(rb.stored, &b));
+    assert_int_equal(part_holds(&store, &h, &held, &why), ST_OK);
+    assert_true(held);
+    assert_int_equal(part_held(&store, &exact.open, &r, &held, &why), ST_OK);
+    assert_true(held && r.exact);
+    assert_int_equal(deliver(&exact, &r, &why), ST_OK);
+    assert_memory_equal(&r, &rx, sizeof r);
+    /* The lossy one is removed, its receipt stays: nobody asks for it again. */
+    assert_int_equal(unlink(in_store("bundles/ut160901/DECam_1~2.tar")), 0);
+    h.exact = false;
+    assert_int_equal(part_holds(&store, &h, &held, &why), ST_OK);
+    assert_true(held);
+    assert_int_equal(deliver(&again, &r, &why), ST_OK);
+    assert_memory_equal(&r, &rx, sizeof r);
+    assert_int_equal(count_files("bundles/ut160901", ".tar"), 2);
+    assert_int_equal(count_files("incoming", ""), 0);
+    sample_free(&a);
+    sample_free(&b);
+    sample_free(&exact);
+    sample_free(&again);
+}
+
+/* An exposure that happens to be called like another one's exact data. */
+static void a_name_like_exact_data_is_no_trap(void **state)
+{
+    (void)state;
+    struct sample odd, exact;
+    struct receipt r;
+    struct fault why;
+    sample_make(&odd, "DECam_1.exact", 5, 3000);
+    sample_make(&exact, "DECam_1", 6, 4000);
+    exact.open.exact = exact.commit.exact = true;
+    assert_int_equal(deliver(&odd, &r, &why), ST_OK);
+    assert_int_equal(deliver(&exact, &r, &why), ST_OK);
+    assert_string_equal(r.stored, "ut160901/DECam_1~2.exact.tar");
+    assert_true(stored_is("ut160901/DECam_1.exact.tar", &odd));
+    sample_free(&odd);
+    sample_free(&exact);
+}
+
 static void a_bundle_that_is_gone_or_cut_is_not_held(void **state)
 {
     (void)state;
@@ -467,6 +537,8 @@ int main(void)
         STORE_TEST(commit_again_is_the_same_receipt),
         STORE_TEST(wrong_bytes_are_dropped_and_asked_for_again),
         STORE_TEST(two_files_of_one_name_are_both_kept),
+        STORE_TEST(exact_data_are_kept_beside_the_lossy),
+        STORE_TEST(a_name_like_exact_data_is_no_trap),
         STORE_TEST(a_bundle_that_is_gone_or_cut_is_not_held),
         STORE_TEST(hostile_names_and_offsets_are_refused),
         STORE_TEST(a_full_store_says_wait),

@@ -116,7 +116,7 @@ static void expect_refused(struct far *f, uint16_t stream, enum status grade, co
 static void greet_as(struct far *f, int protocol)
 {
     struct buf b = {0};
-    struct wire_hello h = {protocol, "skyferry test", "blanco:1", 0};
+    struct wire_hello h = {protocol, "skyferry test", "blanco:1", 0, false};
     assert_true(wire_hello_text(&h, &b));
     tell(f, WIRE_HELLO, 0, b.data, b.len);
     buf_free(&b);

@@ -114,23 +114,51 @@ static void requests_survive(void **state)
     struct buf b = {0};
     struct fault why;
     /* static: the bytes between members are compared too, and so must be zero */
-    static const struct wire_open o = {ID, "dome.1", "2017-03-16", -5, true};
+    static const struct wire_open o = {ID, "dome.1", "2017-03-16", -5, true, true};
     struct wire_open o2;
     assert_true(wire_open_text(&o, &b));
     assert_int_equal(wire_open_parse(b.data, b.len, &o2, &why), ST_OK);
     assert_memory_equal(&o, &o2, sizeof o);
     b.len = 0;
-    static const struct wire_commit c = {0, SUM, ID, 1, "x.fits", 2, 3};
+    static const struct wire_commit c = {0, SUM, ID, 1, "x.fits", 2, 3, true};
     struct wire_commit c2;
     assert_true(wire_commit_text(&c, &b));
     assert_int_equal(wire_commit_parse(b.data, b.len, &c2, &why), ST_OK);
     assert_memory_equal(&c, &c2, sizeof c);
     b.len = 0;
-    static const struct wire_hello h = {1, "skyferry 9", "blanco:1", 123456789012};
+    static const struct wire_hello h = {1, "skyferry 9", "blanco:1", 123456789012, true};
     struct wire_hello h2;
     assert_true(wire_hello_text(&h, &b));
     assert_int_equal(wire_hello_parse(b.data, b.len, &h2, &why), ST_OK);
     assert_memory_equal(&h, &h2, sizeof h);
+    buf_free(&b);
+}
+
+/* What an older release neither writes nor knows: left out unless it is true, so that the
+ * words of a night without exact data stay those of before; missing means false. */
+static void exact_is_said_only_when_it_is(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    struct fault why;
+    struct wire_open o = {.id = ID, .name = "one", .mtime_ns = 1}, o2 = {.exact = true};
+    struct receipt r = a_receipt, r2;
+    struct wire_hello h = {.protocol = 1, .exact = true};
+    assert_true(wire_open_text(&o, &b) && buf_append(&b, "", 1));
+    assert_null(strstr((char *)b.data, "exact"));
+    assert_int_equal(wire_open_parse(b.data, b.len - 1, &o2, &why), ST_OK);
+    assert_false(o2.exact);
+    b.len = 0;
+    r.exact = true;
+    assert_true(receipt_text(&r, &b) && buf_append(&b, "", 1));
+    assert_non_null(strstr((char *)b.data, "\"exact\":true"));
+    assert_int_equal(receipt_parse(b.data, b.len - 1, &r2, &why), ST_OK);
+    assert_true(r2.exact);
+    b.len = 0;
+    assert_true(wire_hello_text(&h, &b) && buf_append(&b, "", 1));
+    assert_non_null(strstr((char *)b.data, "\"exact\":true"));
+    static const char odd[] = "{\"protocol\":1,\"software\":\"a\",\"agent\":\"b\",\"exact\":1}";
+    assert_int_equal(wire_hello_parse(odd, strlen(odd), &h, &why), ST_REJECT);
     buf_free(&b);
 }
 
@@ -153,7 +181,8 @@ static void lists_survive(void **state)
     assert_int_equal(n, 0);
     free(e2);
     b.len = 0;
-    static const struct wire_have a[] = {{"one", "", 1, 2, ID}, {"two", "2017-03-16", -1, 0, SUM}};
+    static const struct wire_have a[] = {{"one", "", 1, 2, ID, false},
+                                         {"two", "2017-03-16", -1, 0, SUM, true}};
     struct wire_have *a2;
     assert_true(wire_have_text(a, 2, &b));
     assert_int_equal(wire_have_parse(b.data, b.len, &a2, &n, &why), ST_OK);
@@ -196,7 +225,7 @@ static void bytes_that_are_no_utf8_do_not_stop_a_receipt(void **state)
     (void)state;
     struct buf b = {0};
     struct fault why;
-    struct wire_commit c = {1, SUM, ID, 1, "na\xefve.fits", 0, 0}, c2;
+    struct wire_commit c = {1, SUM, ID, 1, "na\xefve.fits", 0, 0, false}, c2;
     assert_true(wire_commit_text(&c, &b));
     assert_int_equal(wire_commit_parse(b.data, b.len, &c2, &why), ST_OK);
     assert_string_equal(c2.source_name, "na?ve.fits");
@@ -384,6 +413,7 @@ int main(void)
         cmocka_unit_test(what_is_no_frame_is_shown),
         cmocka_unit_test(a_receipt_survives),
         cmocka_unit_test(requests_survive),
+        cmocka_unit_test(exact_is_said_only_when_it_is),
         cmocka_unit_test(lists_survive),
         cmocka_unit_test(refusals_keep_grade_and_words),
         cmocka_unit_test(bytes_that_are_no_utf8_do_not_stop_a_receipt),
