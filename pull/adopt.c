@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "pull/placing.h"
 #include "pull/intake.h"
+#include "pull/renew.h"
 
 #define NAMES 100 /* versions of one name */
 
@@ -171,6 +172,8 @@ static enum status catalogue_it(struct adopt_job *j, const char *old_rel, const 
     if (!found) {
         /* Noticed under its new name meanwhile: then it has its row. */
         st = catalogue_by_bundle(j->a->cat, rel, &old, &found, why);
+        if (st == ST_OK && !found)
+            st = renew_notice(j->a, rel, &j->r, &found, why);
         return st != ST_OK || found ? st : catalogue_add(j->a->cat, &x, why);
     }
     return catalogue_save(j->a->cat, &x, why);

@@ -184,14 +184,16 @@ static void take_over(struct agent *a, const struct pull_settings *now)
     s->retries = now->retries;
     s->output_mib = now->output_mib;
     s->dry_run = now->dry_run;
+    s->rerun_on_exact = now->rerun_on_exact;
+    s->keep_lossy = now->keep_lossy;
     s->keep_parts_days = now->keep_parts_days;
     memcpy(s->log_level, now->log_level, sizeof s->log_level);
     struct buf before = {0}, after = {0};
     config_dump(pull_settings_rows, s, CONFIG_CURRENT, &before);
     config_dump(pull_settings_rows, now, CONFIG_CURRENT, &after);
     if (before.len != after.len || memcmp(before.data, after.data, before.len) != 0)
-        log_warn(AT(.stage = "agent"), "settings read again: [place], [jobs], [log] level and "
-                 "keep_parts_days are in force, what else changed needs a restart");
+        log_warn(AT(.stage = "agent"), "settings read again: [place], [jobs], [log] level, "
+                 "keep_parts_days and keep_lossy are in force, what else changed needs a restart");
     else
         log_info(AT(.stage = "agent"), "settings read again: in force");
     buf_free(&before);

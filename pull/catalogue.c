@@ -49,10 +49,22 @@ static const char schema_1[] =
     " id INTEGER PRIMARY KEY AUTOINCREMENT, exposure INTEGER NOT NULL REFERENCES exposures (id),"
     " verb INTEGER NOT NULL, force INTEGER NOT NULL);";
 
-static const char *const migrations[] = {schema_1, NULL};
+/* The exact data that follow lossy ones. What was placed before without any loss is exact. */
+static const char schema_2[] =
+    "ALTER TABLE exposures ADD COLUMN exact INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE exposures ADD COLUMN renewed_ns INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE exposures SET exact = 2 WHERE EXISTS (SELECT 1 FROM ccds WHERE exposure = exposures.id)"
+    " AND NOT EXISTS (SELECT 1 FROM ccds WHERE exposure = exposures.id AND qstep > 0);"
+    "CREATE TABLE bundles ("
+    " path TEXT PRIMARY KEY, exposure INTEGER NOT NULL REFERENCES exposures (id),"
+    " role TEXT NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL,"
+    " stored_ns INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX bundles_role ON bundles (role, stored_ns);";
 
-const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first",
-                                         "stored", "indexed", "placed", "done"};
+static const char *const migrations[] = {schema_1, schema_2, NULL};
+
+const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first", "stored",
+                                         "indexed", "placed", "done", "renewed"};
 static const char *const exposure_states[EX_STATES] = {"stored", "placed", "working", "done",
                                                        "parked"};
 
@@ -111,12 +123,12 @@ void catalogue_rollback(struct catalogue *c)
 /* ---- exposures ---- */
 
 /* One order of columns for reading and writing. */
-#define EXPOSURE_TYPES "ssssiisiiiiiiiiissiisiisssssiid"
+#define EXPOSURE_TYPES "ssssiisiiiiiiiiissiisiisssssiidii"
 #define EXPOSURE_COLUMNS                                                                         \
     "bundle, name, night, state, attempts, due_ns, reason, force, closed_ns, noticed_ns,"        \
     " encoded_ns, first_ns, stored_ns, indexed_ns, placed_ns, done_ns, source_name,"             \
     " source_sha256, source_size, raw_size, bundle_sha256, bundle_size, bundle_mtime_ns,"        \
-    " object, filter, obstype, propid, date_obs, expnum, date_ns, exptime"
+    " object, filter, obstype, propid, date_obs, expnum, date_ns, exptime, exact, renewed_ns"
 #define EXPOSURE_VALUES(x)                                                                       \
     (x)->bundle, (x)->name, (x)->night, exposure_states[(x)->state], (int64_t)(x)->attempts,     \
         (x)->due_ns, (x)->reason, (int64_t)(x)->force, (x)->stamp[0], (x)->stamp[1],             \
@@ -124,7 +136,8 @@ void catalogue_rollback(struct catalogue *c)
         (x)->stamp[7], (x)->source_name, (x)->source_sha256, (x)->source_size, (x)->raw_size,    \
         (x)->bundle_sha256, (x)->bundle_size, (x)->bundle_mtime_ns, (x)->facts.object,           \
         (x)->facts.filter, (x)->facts.obstype, (x)->facts.propid, (x)->facts.date_obs,           \
-        (x)->facts.expnum, (x)->facts.date_ns, (x)->facts.exptime
+        (x)->facts.expnum, (x)->facts.date_ns, (x)->facts.exptime, (int64_t)(x)->exact,          \
+        (x)->stamp[STAMP_RENEWED]
 
 enum status catalogue_add(struct catalogue *c, struct exposure *x, struct fault *why)
 {
@@ -139,7 +152,7 @@ enum status catalogue_add(struct catalogue *c, struct exposure *x, struct fault 
     if (st == ST_OK)
         st = db_run(c->db, why,
                     "INSERT INTO exposures (" EXPOSURE_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?,"
-                    "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     EXPOSURE_TYPES, EXPOSURE_VALUES(x));
     if (st == ST_OK)
         x->id = db_last_id(c->db);
@@ -153,7 +166,7 @@ enum status catalogue_save(struct catalogue *c, const struct exposure *x, struct
 {
     return db_run(c->db, why,
                   "UPDATE exposures SET (" EXPOSURE_COLUMNS ") = (?,?,?,?,?,?,?,?,?,?,"
-                  "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ?",
+                  "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ?",
                   EXPOSURE_TYPES "i", EXPOSURE_VALUES(x), x->id);
 }
 
@@ -174,7 +187,7 @@ static void read_exposure(const struct db_row *row, struct exposure *x)
     x->due_ns = db_col_int(row, at++);
     TAKE_TEXT(x->reason, row, at++);
     x->force = db_col_int(row, at++) != 0;
-    for (int i = 0; i < STAMPS; i++)
+    for (int i = 0; i < STAMP_RENEWED; i++)
         x->stamp[i] = db_col_int(row, at++);
     TAKE_TEXT(x->source_name, row, at++);
     TAKE_TEXT(x->source_sha256, row, at++);
@@ -191,6 +204,8 @@ static void read_exposure(const struct db_row *row, struct exposure *x)
     x->facts.expnum = db_col_int(row, at++);
     x->facts.date_ns = db_col_int(row, at++);
     x->facts.exptime = db_col_real(row, at++);
+    x->exact = (enum exactness)db_col_int(row, at++);
+    x->stamp[STAMP_RENEWED] = db_col_int(row, at++);
     x->ccds = (int)db_col_int(row, at++);
     x->placed = (int)db_col_int(row, at++);
     x->jobs = (int)db_col_int(row, at++);
@@ -238,6 +253,19 @@ enum status catalogue_by_source(struct catalogue *c, const struct exposure *like
                              EXPOSURE_SELECT "WHERE source_sha256 = ? AND id <> ? AND state <> "
                              "'parked' ORDER BY id",
                              "si", like->source_sha256, like->id);
+    *found = one.found;
+    return st;
+}
+
+enum status catalogue_pair(struct catalogue *c, const char *source_sha256, const char *root,
+                           struct exposure *x, bool *found, struct fault *why)
+{
+    struct one_exposure one = {x, false};
+    enum status st = db_each(c->db, why, take_one, &one,
+                             EXPOSURE_SELECT "WHERE source_sha256 = ?1 AND (name = ?2 OR"
+                             " substr(name, 1, length(?2) + 1) = ?2 || '~')"
+                             " ORDER BY state = 'parked', id",
+                             "ss", source_sha256, root);
     *found = one.found;
     return st;
 }
@@ -335,7 +363,7 @@ enum status catalogue_clear(struct catalogue *c, int64_t exposure, struct fault 
         return st;
     st = db_run(c->db, why, "DELETE FROM ccds WHERE exposure = ?", "i", exposure);
     if (st == ST_OK)
-        st = db_run(c->db, why, "DELETE FROM jobs WHERE exposure = ?", "i", exposure);
+        st = catalogue_clear_jobs(c, exposure, why);
     if (st == ST_OK)
         st = catalogue_count(c, exposure, why);
     if (st == ST_OK)

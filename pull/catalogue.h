@@ -35,6 +35,11 @@ enum status catalogue_by_bundle(struct catalogue *c, const char *bundle, struct 
 enum status catalogue_by_source(struct catalogue *c, const struct exposure *like,
                                 struct exposure *x, bool *found, struct fault *why);
 
+/* The exposure made from this source file whose name is `root` or root~N; one that is not
+ * parked, if there is one. */
+enum status catalogue_pair(struct catalogue *c, const char *source_sha256, const char *root,
+                           struct exposure *x, bool *found, struct fault *why);
+
 /* Which ones: NULL, 0 and -1 choose all. Newest first, or in order of arrival. */
 struct catalogue_pick {
     const char *name;      /* "NAME", "NIGHT/NAME", with or without ".tar" */
@@ -54,6 +59,23 @@ enum status catalogue_next_due(struct catalogue *c, unsigned states, int64_t aft
 enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault *why);
 /* Forgets the exposure's ccds, jobs and figures. */
 enum status catalogue_clear(struct catalogue *c, int64_t exposure, struct fault *why);
+
+/* Forgets the exposure's jobs; its ccds are in none then. */
+enum status catalogue_clear_jobs(struct catalogue *c, int64_t exposure, struct fault *why);
+
+/* ---- bundles beside the exposures' own ---- */
+
+/* Adds it, or gives it a new role. */
+enum status catalogue_put_bundle(struct catalogue *c, const struct other_bundle *b,
+                                 struct fault *why);
+enum status catalogue_drop_bundle(struct catalogue *c, const char *path, struct fault *why);
+enum status catalogue_get_bundle(struct catalogue *c, const char *path, struct other_bundle *b,
+                                 bool *found, struct fault *why);
+typedef bool bundle_fn(void *ctx, const struct other_bundle *b);
+/* In order of arrival. ready: only those next ones whose exposure rests (stored, done or
+ * parked), and those former ones whose exposure is exact. */
+enum status catalogue_bundles(struct catalogue *c, enum bundle_role role, bool ready, bundle_fn *fn,
+                              void *ctx, struct fault *why);
 
 /* ---- ccds ---- */
 

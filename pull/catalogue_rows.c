@@ -7,6 +7,7 @@
 #include "pull/catalogue_inner.h"
 
 static const char *const ccd_states[] = {"waiting", "placed", "parked"};
+static const char *const bundle_roles[] = {"next", "former"};
 static const char *const job_states[] = {"waiting", "running", "done", "failed", "dry"};
 
 const char *ccd_state_name(enum ccd_state s)
@@ -237,6 +238,93 @@ enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *
 enum status catalogue_hurry_jobs(struct catalogue *c, struct fault *why)
 {
     return db_run(c->db, why, "UPDATE jobs SET due_ns = 0 WHERE state = 'waiting'", "");
+}
+
+enum status catalogue_clear_jobs(struct catalogue *c, int64_t exposure, struct fault *why)
+{
+    enum status st = db_run(c->db, why, "UPDATE ccds SET job = NULL WHERE exposure = ?", "i",
+                            exposure);
+    return st == ST_OK ? db_run(c->db, why, "DELETE FROM jobs WHERE exposure = ?", "i", exposure)
+                       : st;
+}
+
+/* ---- bundles beside the exposures' own ---- */
+
+enum status catalogue_put_bundle(struct catalogue *c, const struct other_bundle *b,
+                                 struct fault *why)
+{
+    return db_run(c->db, why,
+                  "INSERT OR REPLACE INTO bundles (path, exposure, role, sha256, size, stored_ns)"
+                  " VALUES (?, ?, ?, ?, ?, ?)",
+                  "sissii", b->path, b->exposure, bundle_roles[b->role], b->sha256, b->size,
+                  b->stored_ns);
+}
+
+enum status catalogue_drop_bundle(struct catalogue *c, const char *path, struct fault *why)
+{
+    return db_run(c->db, why, "DELETE FROM bundles WHERE path = ?", "s", path);
+}
+
+#define BUNDLE_SELECT "SELECT path, exposure, role, sha256, size, stored_ns FROM bundles "
+
+static void read_bundle(const struct db_row *row, struct other_bundle *b)
+{
+    memset(b, 0, sizeof *b);
+    TAKE_TEXT(b->path, row, 0);
+    b->exposure = db_col_int(row, 1);
+    b->role = (enum bundle_role)catalogue_word(db_col_text(row, 2), bundle_roles, 2);
+    TAKE_TEXT(b->sha256, row, 3);
+    b->size = db_col_int(row, 4);
+    b->stored_ns = db_col_int(row, 5);
+}
+
+struct one_bundle {
+    struct other_bundle *out;
+    bool found;
+};
+
+static bool take_one_bundle(void *ctx, const struct db_row *row)
+{
+    struct one_bundle *one = ctx;
+    read_bundle(row, one->out);
+    one->found = true;
+    return false;
+}
+
+enum status catalogue_get_bundle(struct catalogue *c, const char *path, struct other_bundle *b,
+                                 bool *found, struct fault *why)
+{
+    struct one_bundle one = {b, false};
+    enum status st = db_each(c->db, why, take_one_bundle, &one, BUNDLE_SELECT "WHERE path = ?", "s",
+                             path);
+    *found = one.found;
+    return st;
+}
+
+struct each_bundle {
+    bundle_fn *fn;
+    void *ctx;
+};
+
+static bool take_bundle(void *ctx, const struct db_row *row)
+{
+    struct each_bundle *each = ctx;
+    struct other_bundle b;
+    read_bundle(row, &b);
+    return each->fn(each->ctx, &b);
+}
+
+enum status catalogue_bundles(struct catalogue *c, enum bundle_role role, bool ready, bundle_fn *fn,
+                              void *ctx, struct fault *why)
+{
+    static const char all[] = BUNDLE_SELECT "WHERE role = ? ORDER BY stored_ns, path";
+    static const char those_ready[] =
+        BUNDLE_SELECT "WHERE role = ? AND EXISTS (SELECT 1 FROM exposures WHERE id = exposure AND"
+                      " (CASE role WHEN 'next' THEN state IN ('stored', 'done', 'parked')"
+                      " ELSE exact = 2 END)) ORDER BY stored_ns, path";
+    struct each_bundle each = {fn, ctx};
+    return db_each(c->db, why, take_bundle, &each, ready ? those_ready : all, "s",
+                   bundle_roles[role]);
 }
 
 /* ---- requests ---- */

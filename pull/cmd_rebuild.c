@@ -12,6 +12,7 @@
 #include "pull/commands.h"
 #include "pull/part.h"
 #include "pull/rebuild.h"
+#include "pull/renew.h"
 
 struct rebuilding {
     const struct pull_settings *s;
@@ -50,6 +51,13 @@ static enum status add_ccd(struct rebuilding *r, struct exposure *x, const struc
     const struct tree_file *file = tree_find(&r->tree, x->source_sha256, m->hdu);
     if (file) {
         c.state = CCD_PLACED;
+        /* Placed from another bundle than this one. */
+        if (strcmp(file->codec, c.codec) != 0 || (file->qstep > 0) != (c.qstep > 0)) {
+            if (x->exact == EXACT_YES && file->qstep > 0)
+                x->exact = EXACT_COMING;
+            snprintf(c.codec, sizeof c.codec, "%s", file->codec);
+            c.qstep = file->qstep;
+        }
         snprintf(c.path, sizeof c.path, "%s", file->rel);
         c.size = file->size;
         c.placed_ns = file->mtime_ns;
@@ -68,13 +76,16 @@ static enum status fill(struct rebuilding *r, struct exposure *x, const struct m
 {
     struct rebuilt_jobs jobs = {0};
     enum status st = ST_OK;
+    x->exact = manifest_is_exact(m) ? EXACT_YES : EXACT_NO;
     for (size_t i = 0; st == ST_OK && i < m->count; i++)
         if (m->members[i].role == MEMBER_IMAGE)
             st = add_ccd(r, x, &m->members[i], why);
     if (st == ST_OK)
         st = rebuild_jobs(r->s, r->cat, x, &jobs, why);
     x->stamp[STAMP_INDEXED] = x->stamp[STAMP_STORED];
-    x->state = jobs.ccds_waiting         ? EX_STORED
+    if (x->exact == EXACT_COMING)
+        x->stamp[STAMP_RENEWED] = 0;
+    x->state = jobs.ccds_waiting || x->exact == EXACT_COMING ? EX_STORED
                : jobs.ccds_without > 0   ? EX_PLACED
                : jobs.active > 0         ? EX_WORKING
                                          : EX_DONE;
@@ -122,12 +133,46 @@ out:
     return st;
 }
 
+/* ---- exact data that followed ---- */
+
+/* The exposure came when its lossy bundle did, which may be gone itself. */
+static void take_first_stamps(const struct rebuilding *r, struct exposure *x,
+                              const struct receipt *exact)
+{
+    char path[PULL_PATH];
+    struct receipt lossy;
+    pull_path(r->s, x->bundle, path);
+    if (!rebuild_lossy_receipt(path, exact, &lossy))
+        return;
+    x->stamp[STAMP_NOTICED] = lossy.noticed_ns;
+    x->stamp[STAMP_ENCODED] = lossy.encoded_ns;
+    x->stamp[STAMP_FIRST] = lossy.first_ns;
+    x->stamp[STAMP_STORED] = lossy.stored_ns;
+    x->stamp[STAMP_RENEWED] = exact->stored_ns;
+}
+
+/* The other bundle of an exposure that is there already is no exposure of its own. */
+static enum status add_bundle(struct rebuilding *r, const char *rel, const struct receipt *receipt,
+                              struct fault *why)
+{
+    struct exposure x;
+    struct other_bundle b;
+    bool found = false;
+    enum status st = catalogue_pair(r->cat, receipt->source_sha256, receipt->name, &x, &found, why);
+    if (st == ST_OK && found && renew_pairs(&x, receipt)) {
+        renew_bundle(rel, receipt, x.id, &b);
+        return catalogue_put_bundle(r->cat, &b, why);
+    }
+    intake_from_receipt(rel, receipt, &x);
+    take_first_stamps(r, &x, receipt);
+    return st == ST_OK ? add_exposure(r, &x, why) : st;
+}
+
 static enum status add_all(struct rebuilding *r, struct fault *why)
 {
     enum status st = ST_OK;
     for (size_t i = 0; st == ST_OK && i < r->tree.bundle_count; i++) {
         struct receipt receipt;
-        struct exposure x;
         struct fault reason;
         char path[PULL_PATH];
         pull_path(r->s, r->tree.bundles[i].rel, path);
@@ -136,8 +181,7 @@ static enum status add_all(struct rebuilding *r, struct fault *why)
             r->skipped++;
             continue;
         }
-        intake_from_receipt(r->tree.bundles[i].rel, &receipt, &x);
-        st = add_exposure(r, &x, why);
+        st = add_bundle(r, r->tree.bundles[i].rel, &receipt, why);
     }
     return st;
 }

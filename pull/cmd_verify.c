@@ -171,6 +171,24 @@ static void submit_bundle(struct verifying *v, const struct exposure *x)
     submit(v, j);
 }
 
+/* The lossy bundle that was kept, or the exact one that waits for its turn. */
+static bool check_other(void *ctx, const struct other_bundle *b)
+{
+    struct verifying *v = ctx;
+    struct exposure x = {0};
+    bool found = false;
+    v->st = catalogue_get(v->cat, b->exposure, &x, &found, v->why);
+    if (v->st != ST_OK)
+        return false;
+    memcpy(x.bundle, b->path, sizeof x.bundle);
+    memcpy(x.bundle_sha256, b->sha256, sizeof x.bundle_sha256);
+    x.bundle_size = b->size;
+    submit_bundle(v, &x);
+    if (v->pending > 0 && loop_run(v->loop, v->why) != ST_OK)
+        v->st = ST_FATAL;
+    return v->st == ST_OK && !v->broken;
+}
+
 static void submit_ccd(struct verifying *v, const struct exposure *x, const struct ccd *c)
 {
     struct check_job *j = c->state == CCD_PLACED ? new_job(v, x, c->path) : NULL;
@@ -212,6 +230,7 @@ static void on_file(void *ctx, const char *path, enum watch_hint hint)
 {
     struct verifying *v = ctx;
     struct exposure x;
+    struct other_bundle other;
     bool known = true;
     int64_t owner = 0;
     (void)hint;
@@ -220,6 +239,8 @@ static void on_file(void *ctx, const char *path, enum watch_hint hint)
         return;
     if (watch_matches("*.tar", fs_basename(path))) {
         v->st = catalogue_by_bundle(v->cat, rel, &x, &known, v->why);
+        if (v->st == ST_OK && !known)
+            v->st = catalogue_get_bundle(v->cat, rel, &other, &known, v->why);
     } else {
         v->st = catalogue_path_owner(v->cat, rel, &owner, v->why);
         known = owner != 0;
@@ -257,6 +278,8 @@ static enum status verify_all(struct verifying *v)
         st = pool_start(v->s->threads, v->loop, &v->pool, v->why);
     if (st == ST_OK)
         st = catalogue_each(v->cat, &pick, check_exposure, v, v->why);
+    for (int role = BUNDLE_NEXT; st == ST_OK && v->st == ST_OK && role <= BUNDLE_FORMER; role++)
+        st = catalogue_bundles(v->cat, (enum bundle_role)role, false, check_other, v, v->why);
     if (st == ST_OK)
         st = v->st;
     if (st == ST_OK && v->broken)

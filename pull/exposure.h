@@ -21,9 +21,17 @@ enum stamp {
     STAMP_INDEXED, /* its manifest is in the catalogue */
     STAMP_PLACED,  /* every ccd is a FITS file, or parked */
     STAMP_DONE,    /* every job ended */
+    STAMP_RENEWED, /* every placed file got the exact pixels that followed lossy ones */
     STAMPS
 };
 extern const char *const stamp_names[STAMPS];
+
+/* Are the placed pixels those of the source file, bit for bit? */
+enum exactness {
+    EXACT_NO,
+    EXACT_COMING, /* `bundle` is the exact one that followed; lossy files are still placed */
+    EXACT_YES
+};
 
 struct exposure {
     int64_t id;
@@ -35,6 +43,7 @@ struct exposure {
     int64_t due_ns;            /* not before this */
     char reason[512];          /* parked: why; else the last failure, "" when all is well */
     bool force;                /* replace placed files of other content */
+    enum exactness exact;
     int64_t stamp[STAMPS];
     char source_name[MEMBER_NAME], source_sha256[DIGEST_HEX];
     int64_t source_size, raw_size; /* raw: of all pixels and other HDUs, uncompressed */
@@ -43,6 +52,20 @@ struct exposure {
     struct facts facts;
     /* counts, kept by catalogue_count */
     int ccds, placed, jobs, jobs_done, faults; /* faults: ccds parked and jobs failed */
+};
+
+/* A bundle of an exposure besides `bundle`. */
+enum bundle_role {
+    BUNDLE_NEXT,  /* the exact one: taken up as soon as the exposure rests */
+    BUNDLE_FORMER /* the lossy one whose place the exact one took */
+};
+
+struct other_bundle {
+    char path[512]; /* below root */
+    int64_t exposure;
+    enum bundle_role role;
+    char sha256[DIGEST_HEX];
+    int64_t size, stored_ns;
 };
 
 enum ccd_state { CCD_WAITING, CCD_PLACED, CCD_PARKED };

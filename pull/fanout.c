@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "pull/flow.h"
 #include "pull/placing.h"
+#include "pull/renew.h"
 #include "pull/unpack.h"
 
 /* Named only after so many drafts: it bounds the descriptors, and the disk works meanwhile. */
@@ -76,6 +77,13 @@ static enum status record(struct agent *a, struct flight *f, struct fault *why)
     return st;
 }
 
+/* Together with the exposure's new state. */
+static enum status record_end(struct agent *a, struct flight *f, struct fault *why)
+{
+    struct fanout *w = f->work;
+    return renew_end(a, &f->x, w->ccds, w->count, why) == ST_OK ? record(a, f, why) : why->grade;
+}
+
 static void fanout_free(struct fanout *w)
 {
     if (w->fd >= 0)
@@ -95,8 +103,9 @@ static void say_placed(const struct fanout *w)
     }
     int64_t writing = w->cpu - w->part[PART_READ] - w->part[PART_DECODE] - w->part[PART_FILE];
     log_info(AT(.stage = "placed", .exposure = w->f->x.name),
-             "%zu of %zu ccds placed%s in %.1f s, CPU %.1f s (read %.1f, codec %.1f, files %.1f, "
+             "%zu of %zu ccds %s%s in %.1f s, CPU %.1f s (read %.1f, codec %.1f, files %.1f, "
              "writing %.1f)", placed, w->count,
+             w->f->x.exact == EXACT_COMING ? "exact" : "placed",
              parked ? " (the others are parked)" : "", (clock_mono() - w->began) / 1e9,
              w->cpu / 1e9, w->part[PART_READ] / 1e9, w->part[PART_DECODE] / 1e9,
              w->part[PART_FILE] / 1e9, writing / 1e9);
@@ -142,7 +151,7 @@ static void finish(struct fanout *w)
     } else {
         if (w->worst.grade == ST_OK)
             say_placed(w);
-        w->f->record = record;
+        w->f->record = record_end;
         flow_ended(w->a, w->f, w->worst.grade, &w->worst);
     }
     struct agent *a = w->a;
@@ -168,17 +177,6 @@ static void note_fault(struct fanout *w, const struct fault *why)
 
 /* ---- one ccd ---- */
 
-static void take_sums(const struct buf *file, struct ccd_job *j)
-{
-    struct fits_header h = {0};
-    struct fault why;
-    if (fits_header_parse(file->data, file->len, &h, &why) == ST_OK) {
-        fits_header_text(&h, "DATASUM", j->datasum, sizeof j->datasum);
-        fits_header_text(&h, "CHECKSUM", j->checksum, sizeof j->checksum);
-    }
-    fits_header_free(&h);
-}
-
 static void run_draft(struct pool_job *job)
 {
     struct ccd_job *j = (struct ccd_job *)job;
@@ -188,7 +186,7 @@ static void run_draft(struct pool_job *job)
     enum status st = unpack_image(&j->w->source, j->member, &file, &done, &j->why);
     memcpy(j->part, done.cpu_ns, sizeof j->part);
     if (st == ST_OK) {
-        take_sums(&file, j);
+        place_sums(&file, j->datasum, j->checksum);
         j->size = (int64_t)file.len;
         st = place_write(&j->file, &file, &j->why);
     }
@@ -217,6 +215,7 @@ static void settle_ccd(struct ccd_job *j)
     if (grade == ST_OK) {
         c->state = CCD_PLACED;
         c->size = j->size;
+        placing_member(c, j->member);
         c->placed_ns = clock_wall();
         snprintf(c->path, sizeof c->path, "%s", j->file.rel);
         memcpy(c->datasum, j->datasum, sizeof c->datasum);
@@ -256,7 +255,7 @@ static void ccd_done(struct pool_job *job)
     for (int i = 0; i < UNPACK_PARTS; i++)
         w->part[i] += j->part[i];
     if (j->named && j->why.grade == ST_OK)
-        crash_point("pull:placing");
+        crash_point(w->f->x.exact == EXACT_COMING ? "pull:exactplacing" : "pull:placing");
     place_drop(&j->file);
     free(j);
     if (--w->pending == 0)
@@ -276,9 +275,7 @@ static enum status submit_ccd(struct fanout *w, size_t index, struct fault *why)
     struct ccd_job *j = calloc(1, sizeof *j);
     if (!j)
         return fault(why, ST_RETRY, "out of memory");
-    j->job.run = run_draft;
-    j->job.done = ccd_done;
-    j->job.urgency = URGE_DRAFT;
+    j->job = (struct pool_job){.run = run_draft, .done = ccd_done, .urgency = URGE_DRAFT};
     j->w = w;
     j->index = index;
     j->member = member_of(&w->m, w->ccds[index].hdu);
@@ -373,6 +370,8 @@ static void take_facts(struct fanout *w)
     for (size_t i = 0; i < w->m.count; i++)
         x->raw_size += w->m.members[i].role == MEMBER_HEADER ? 0 : w->m.members[i].raw_size;
     x->stamp[STAMP_CLOSED] = w->m.source_mtime_ns;
+    if (x->exact != EXACT_COMING)
+        x->exact = manifest_is_exact(&w->m) ? EXACT_YES : EXACT_NO;
 }
 
 /* The same source file under another name, or encoded anew, is no second exposure. */
@@ -426,7 +425,8 @@ static void begin_ccds(struct fanout *w)
     w->source = (struct unpack_source){w->fd, &w->m, &w->primary};
     w->pending++; /* so that the end cannot come before the last one is submitted */
     for (size_t i = 0; i < w->count; i++)
-        if (w->ccds[i].state == CCD_WAITING && submit_ccd(w, i, &why) != ST_OK)
+        if (renew_wants(&w->f->x, &w->ccds[i], member_of(&w->m, w->ccds[i].hdu)) &&
+            submit_ccd(w, i, &why) != ST_OK)
             note_fault(w, &why);
     if (--w->pending == 0)
         finish(w);
@@ -437,7 +437,8 @@ static void go_on(struct fanout *w)
 {
     struct fault why = {0};
     bool again = w->f->x.stamp[STAMP_INDEXED] != 0;
-    w->f->x.stamp[STAMP_INDEXED] = clock_wall();
+    if (w->f->x.exact != EXACT_COMING || !again)
+        w->f->x.stamp[STAMP_INDEXED] = clock_wall();
     why.grade = join_ccds(w, &why);
     if (why.grade == ST_OK)
         why.grade = write_index(w, &why);
@@ -459,8 +460,11 @@ static void index_done(struct pool_job *job)
     w->cut = !j->ran;
     free(j);
     if (!w->cut && why.grade == ST_OK) {
-        take_facts(w);
-        why.grade = refuse_twin(w, &why);
+        why.grade = renew_check(&w->f->x, &w->m, &why);
+        if (why.grade == ST_OK) {
+            take_facts(w);
+            why.grade = refuse_twin(w, &why);
+        }
         if (why.grade == ST_OK)
             why.grade = placing_claim(&w->a->s, &w->f->x, w->claim, sizeof w->claim, &why);
     }

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "pull/fanout.h"
 #include "pull/job.h"
+#include "pull/renew.h"
 #include "pull/request.h"
 
 /* A state is the last thing that was done; `begin` does the next. A bad ccd or a failed job
@@ -81,7 +82,8 @@ static void apply(struct exposure *x, enum status grade, const struct stage_verd
         x->reason[0] = '\0';
     else if (why)
         snprintf(x->reason, sizeof x->reason, "%s", why->text);
-    if (moved && flow_rows[x->state].reached < STAMPS)
+    /* A second passage, with exact data, does not change when the files were there first. */
+    if (moved && flow_rows[x->state].reached < STAMPS && !x->stamp[flow_rows[x->state].reached])
         x->stamp[flow_rows[x->state].reached] = now;
     if (moved && x->state == EX_DONE)
         x->force = false;
@@ -115,9 +117,13 @@ static void arrived(struct agent *a, const struct exposure *before)
         return;
     const struct log_at *at = AT(.stage = "done", .exposure = x.name);
     double seconds = (double)(x.stamp[STAMP_DONE] - x.stamp[STAMP_CLOSED]) / 1e9;
+    bool renewed = x.stamp[STAMP_RENEWED] > x.stamp[STAMP_DONE];
     if (x.faults > 0)
         log_warn(at, "%d of %d ccds placed, %d of %d jobs done, %d faults: skyferry-pull status "
                  "%s", x.placed, x.ccds, x.jobs_done, x.jobs, x.faults, x.name);
+    else if (renewed)
+        log_info(at, "%d ccds exact, %.1f s after the file was closed", x.placed,
+                 (double)(x.stamp[STAMP_RENEWED] - x.stamp[STAMP_CLOSED]) / 1e9);
     else
         log_info(at, "%d ccds placed, %d jobs done, %.1f s after the file was closed", x.placed,
                  x.jobs_done, seconds);
@@ -233,6 +239,8 @@ void flow_look(struct agent *a)
     }
     set_next_look(a); /* first: a step that ends at once sets it nearer */
     st = requests_take(a, &why);
+    if (st == ST_OK)
+        st = renew_look(a, &why);
     for (size_t i = 0; st == ST_OK && i < sizeof order / sizeof order[0]; i++)
         st = begin_due(a, order[i], &why);
     if (st == ST_OK)

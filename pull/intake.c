@@ -13,6 +13,7 @@
 #include "common/watch.h"
 #include "pull/adopt.h"
 #include "pull/part.h"
+#include "pull/renew.h"
 
 /* A tar without a receipt, being waited for or looked through. */
 struct candidate {
@@ -30,9 +31,15 @@ struct intake {
 void intake_from_receipt(const char *bundle, const struct receipt *r, struct exposure *x)
 {
     const char *base = fs_basename(bundle);
+    size_t stem = strlen(base) - strlen(".tar");
     memset(x, 0, sizeof *x);
+    /* NAME.exact.tar is another bundle of NAME, no exposure of its own. */
+    if (r->exact && stem > strlen(".exact") &&
+        strncmp(base + stem - strlen(".exact"), ".exact", strlen(".exact")) == 0 &&
+        strlen(r->name) < stem)
+        stem -= strlen(".exact");
     pull_text(x->bundle, sizeof x->bundle, "%s", bundle);
-    pull_text(x->name, sizeof x->name, "%.*s", (int)(strlen(base) - strlen(".tar")), base);
+    pull_text(x->name, sizeof x->name, "%.*s", (int)stem, base);
     pull_text(x->night, sizeof x->night, "%s", r->night);
     x->state = EX_STORED;
     x->stamp[STAMP_NOTICED] = r->noticed_ns;
@@ -42,6 +49,7 @@ void intake_from_receipt(const char *bundle, const struct receipt *r, struct exp
     pull_text(x->source_name, sizeof x->source_name, "%s", r->source_name);
     memcpy(x->source_sha256, r->source_sha256, sizeof x->source_sha256);
     x->source_size = r->source_size;
+    x->exact = r->exact ? EXACT_YES : EXACT_NO;
     memcpy(x->bundle_sha256, r->sha256, sizeof x->bundle_sha256);
     x->bundle_size = r->size;
     x->facts.expnum = -1;
@@ -111,14 +119,19 @@ static void consider(struct agent *a, const char *path, const struct stat *st)
 static bool is_known(struct agent *a, const char *rel, const struct stat *st)
 {
     struct exposure x;
+    struct other_bundle other;
     struct fault why;
-    bool found = false;
+    bool found = false, beside = false;
     if (catalogue_by_bundle(a->cat, rel, &x, &found, &why) != ST_OK) {
         agent_trouble(a, &why);
         return true; /* seen again at the next rescan */
     }
+    if (!found && catalogue_get_bundle(a->cat, rel, &other, &beside, &why) != ST_OK) {
+        agent_trouble(a, &why);
+        return true;
+    }
     if (!found || x.state != EX_PARKED || x.bundle_sha256[0])
-        return found;
+        return found || beside;
     /* Parked as no bundle: another file by now? */
     return x.bundle_size == st->st_size &&
            x.bundle_mtime_ns == st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
@@ -128,9 +141,14 @@ static void add(struct agent *a, const char *rel, const struct receipt *r)
 {
     struct exposure x;
     struct fault why;
+    bool taken = false;
+    enum status st = renew_notice(a, rel, r, &taken, &why);
     intake_from_receipt(rel, r, &x);
     x.due_ns = clock_wall();
-    enum status st = catalogue_add(a->cat, &x, &why);
+    if (st == ST_OK && taken)
+        return;
+    if (st == ST_OK)
+        st = catalogue_add(a->cat, &x, &why);
     if (st == ST_OK) {
         crash_point("pull:noticed");
         log_info(AT(.stage = "stored", .exposure = x.name), "%.1f MB, %s", (double)r->size / 1e6,

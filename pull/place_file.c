@@ -74,11 +74,37 @@ static enum status taken_words(const struct place_file *p, struct fault *why)
                  "both", p->rel);
 }
 
+/* The name of the file whose place this one takes, while that is still the file that was
+ * placed, or is gone. *settled: it is; else the name is to be chosen as for any other. */
+static enum status inherit_name(struct place_file *p, const struct buf *file, char path[4096],
+                                bool *settled, struct fault *why)
+{
+    enum taken taken;
+    *settled = false;
+    if (!p->known.rel[0])
+        return ST_OK;
+    enum status st = fs_join(path, 4096, p->root, p->known.rel, why);
+    if (st == ST_OK)
+        st = look(path, file, &taken, why);
+    if (st != ST_OK)
+        return st;
+    p->is_there = taken == SAME;
+    p->takes_over = taken == OTHER && lstat(path, &p->seen) == 0 && place_is_known(path, &p->known);
+    *settled = taken == FREE || p->is_there || p->takes_over;
+    if (*settled)
+        memcpy(p->rel, p->known.rel, sizeof p->rel);
+    return ST_OK;
+}
+
 /* Settles the name: p->rel and path, or is_there, or a refusal. */
 static enum status choose_name(struct place_file *p, const struct buf *file, char path[4096],
                                struct fault *why)
 {
     char wanted[sizeof p->rel];
+    bool settled;
+    enum status known = inherit_name(p, file, path, &settled, why);
+    if (known != ST_OK || settled)
+        return known;
     memcpy(wanted, p->rel, sizeof wanted);
     for (int version = 2; version < VERSIONS; version++) {
         enum taken taken;
@@ -154,6 +180,28 @@ static enum status mirror_copy(const char *path, const char *to, bool keep, stru
     return st;
 }
 
+/* Under a draft's name first, so that the old link is there until the new one is. */
+static int link_over(const char *path, const char *to)
+{
+    char temp[4096];
+    const char *base = fs_basename(to);
+    int folder = (int)(base - to);
+    if ((size_t)snprintf(temp, sizeof temp, "%.*s.%s.%ld.0.part", folder, to, base,
+                         (long)getpid()) >= sizeof temp) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    unlink(temp);
+    if (link(path, temp) != 0)
+        return -1;
+    /* Two names of one file: rename does nothing then. */
+    int rc = fs_rename(temp, to, NULL) == ST_OK ? 0 : -1;
+    int err = errno;
+    unlink(temp);
+    errno = err;
+    return rc;
+}
+
 static enum status mirror(const struct place_file *p, const char *path, struct fault *why)
 {
     char to[4096];
@@ -164,24 +212,40 @@ static enum status mirror(const struct place_file *p, const char *path, struct f
         grade = folder_for(to, why);
     if (grade != ST_OK)
         return grade;
-    if (keep && lstat(to, &st) == 0)
-        return ST_OK;
+    if (keep && lstat(to, &st) == 0) {
+        if (!p->known.rel[0] || !place_is_known(to, &p->known))
+            return ST_OK;
+        keep = false;
+    }
     if (p->mirror == MIRROR_COPY)
         return mirror_copy(path, to, keep, why);
-    if (!keep)
-        unlink(to);
-    if (link(path, to) == 0 || errno == EEXIST)
+    if ((keep ? link(path, to) : link_over(path, to)) == 0 || errno == EEXIST)
         return ST_OK;
     return fault_errno(why, fs_write_grade(errno), "cannot link '%s' into the workspace "
                        "([place] workspace = copy works on every file system)", p->rel);
+}
+
+/* Has nobody touched the file since it was found to be the known one? */
+static enum status check_seen(const struct place_file *p, const char *path, struct fault *why)
+{
+    struct stat now;
+    const struct stat *seen = &p->seen;
+    if (!p->takes_over)
+        return ST_OK;
+    if (lstat(path, &now) == 0 && now.st_ino == seen->st_ino && now.st_size == seen->st_size &&
+        now.st_mtim.tv_sec == seen->st_mtim.tv_sec && now.st_mtim.tv_nsec == seen->st_mtim.tv_nsec)
+        return ST_OK;
+    return fault(why, ST_RETRY, "'%s' was changed a moment ago", p->rel);
 }
 
 enum status place_publish(struct place_file *p, struct fault *why)
 {
     char path[4096];
     enum status st = fs_join(path, sizeof path, p->root, p->rel, why);
+    if (st == ST_OK && !p->is_there)
+        st = check_seen(p, path, why);
     if (st == ST_OK && !p->is_there) {
-        st = fs_draft_publish(&p->draft, p->conflict != PLACE_REPLACE, why);
+        st = fs_draft_publish(&p->draft, p->conflict != PLACE_REPLACE && !p->takes_over, why);
         /* Somebody took the name since place_write looked; another try finds the next one. */
         if (st == ST_REJECT && p->conflict == PLACE_VERSION)
             st = why->grade = ST_RETRY;

@@ -5,11 +5,24 @@
 #ifndef SKYFERRY_PULL_PLACE_FILE_H
 #define SKYFERRY_PULL_PLACE_FILE_H
 
+#include <sys/stat.h>
+
 #include "common/buf.h"
 #include "common/fsutil.h"
 
 enum place_conflict { PLACE_PARK, PLACE_VERSION, PLACE_REPLACE };
 enum place_mirror { MIRROR_NONE, MIRROR_COPY, MIRROR_LINK };
+
+/* A file that was placed before, as the catalogue remembers it. */
+struct place_known {
+    char rel[1024]; /* "": none */
+    int64_t size;
+    char datasum[24], checksum[24];
+};
+/* DATASUM and CHECKSUM of a file's first header; "" when there are none. */
+void place_sums(const struct buf *file, char datasum[24], char checksum[24]);
+/* Is the file of this path still those bytes (size, sums, the cards that hold them)? Reads it. */
+bool place_is_known(const char *path, const struct place_known *k);
 
 struct place_file {
     /* the caller's */
@@ -18,9 +31,13 @@ struct place_file {
     enum place_conflict conflict;
     enum place_mirror mirror;
     char mirror_rel[1024];
+    struct place_known known; /* whose place it takes, under the same name, while it is unchanged;
+                                 the same for its copy in the workspace */
     /* its own; start with {0} and draft.fd = -1 */
     struct fs_draft draft;
     bool is_there;     /* the same bytes had the name already */
+    bool takes_over;   /* from `known`, which was `seen` */
+    struct stat seen;
 };
 
 /* Words to settings: "park|version|replace", "none|copy|link". */

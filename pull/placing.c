@@ -1,6 +1,7 @@
 #include "pull/placing.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/fsutil.h"
@@ -41,6 +42,13 @@ enum status placing_file(const struct pull_settings *s, const struct exposure *x
     file->root = s->root;
     file->conflict = x->force ? PLACE_REPLACE : place_conflict_of(s->on_conflict);
     enum status st = placing_path(s, x, c, file->rel, sizeof file->rel, why);
+    /* The lossy file that the catalogue placed: its name stays, its bytes become exact. */
+    if (x->exact == EXACT_COMING && c->path[0] && c->checksum[0]) {
+        memcpy(file->known.rel, c->path, sizeof file->known.rel);
+        memcpy(file->known.datasum, c->datasum, sizeof file->known.datasum);
+        memcpy(file->known.checksum, c->checksum, sizeof file->known.checksum);
+        file->known.size = c->size;
+    }
     if (st != ST_OK || camera_obstype(&s->camera, x->facts.obstype) != OBS_SCIENCE)
         return st;
     file->mirror = place_mirror_of(s->workspace);
@@ -52,9 +60,14 @@ enum status placing_file(const struct pull_settings *s, const struct exposure *x
 /* A hand-made bundle may not say the ccd; the HDU's number is then as good a name as any. */
 void placing_ccd(struct ccd *c, const struct exposure *x, const struct member *m)
 {
-    *c = (struct ccd){.exposure = x->id, .ccd = m->ccd > 0 ? m->ccd : m->hdu, .hdu = m->hdu,
-                      .qstep = m->qstep};
+    *c = (struct ccd){.exposure = x->id, .ccd = m->ccd > 0 ? m->ccd : m->hdu, .hdu = m->hdu};
     snprintf(c->extname, sizeof c->extname, "%s", m->extname);
+    placing_member(c, m);
+}
+
+void placing_member(struct ccd *c, const struct member *m)
+{
+    c->qstep = m->qstep;
     snprintf(c->member, sizeof c->member, "%s", m->name);
     snprintf(c->codec, sizeof c->codec, "%s", m->codec);
 }

@@ -16,6 +16,9 @@ void placing_night(const struct pull_settings *s, const struct facts *facts, con
 /* A new row for one image member. */
 void placing_ccd(struct ccd *out, const struct exposure *x, const struct member *m);
 
+/* What the row says of the member that its file was made from. */
+void placing_member(struct ccd *one, const struct member *m);
+
 /* The path below root of one ccd of an exposure. */
 enum status placing_path(const struct pull_settings *s, const struct exposure *x,
                          const struct ccd *one, char *out, size_t size, struct fault *why);

@@ -30,10 +30,24 @@ static void *one_more(void *items, size_t count, size_t *room, size_t size)
     return bigger;
 }
 
+bool rebuild_lossy_receipt(const char *exact_path, const struct receipt *exact,
+                           struct receipt *lossy)
+{
+    static const char end[] = ".exact.tar";
+    char path[PULL_PATH];
+    struct fault none;
+    size_t len = strlen(exact_path);
+    if (!exact->exact || len <= strlen(end) || strcmp(exact_path + len - strlen(end), end) != 0)
+        return false;
+    return pull_text(path, sizeof path, "%.*s.tar", (int)(len - strlen(end)), exact_path) &&
+           part_receipt(path, lossy, &none) == ST_OK && !lossy->exact &&
+           strcmp(lossy->source_sha256, exact->source_sha256) == 0;
+}
+
 static void on_bundle(void *ctx, const char *path, enum watch_hint hint)
 {
     struct tree *t = ctx;
-    struct receipt r;
+    struct receipt r, lossy;
     struct fault why;
     (void)hint;
     void *bigger = one_more(t->bundles, t->bundle_count, &t->bundle_room, sizeof *t->bundles);
@@ -44,6 +58,9 @@ static void on_bundle(void *ctx, const char *path, enum watch_hint hint)
     if (!rel)
         return;
     int64_t stored = part_receipt(path, &r, &why) == ST_OK ? r.stored_ns : INT64_MAX;
+    /* In the place of the lossy one, and (by name) before it. */
+    if (stored != INT64_MAX && rebuild_lossy_receipt(path, &r, &lossy))
+        stored = lossy.stored_ns;
     t->bundles[t->bundle_count++] = (struct tree_bundle){rel, stored};
 }
 
@@ -82,6 +99,8 @@ static bool read_file(const char *path, struct tree_file *out)
     if (ok) {
         fits_header_text(&h, "DATASUM", out->datasum, sizeof out->datasum);
         fits_header_text(&h, "CHECKSUM", out->checksum, sizeof out->checksum);
+        fits_header_text(&h, "SFCODEC", out->codec, sizeof out->codec);
+        fits_header_real(&h, "SFQSTEP", &out->qstep);
         out->hdu = (int)hdu;
         out->size = st.st_size;
         out->mtime_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;

@@ -19,6 +19,8 @@ struct tree_file {
     char sha256[DIGEST_HEX]; /* SFSHA: of the source file */
     int hdu;                 /* SFHDU */
     int64_t size, mtime_ns;
+    char codec[16]; /* SFCODEC */
+    double qstep;   /* SFQSTEP */
     char datasum[24], checksum[24];
 };
 
@@ -30,6 +32,11 @@ struct tree {
     bool broken;                 /* out of memory */
     const struct pull_settings *s;
 };
+
+/* The receipt of the lossy bundle that the one of this path and receipt followed; the bundle
+ * itself may be gone. False: it followed none. */
+bool rebuild_lossy_receipt(const char *exact_path, const struct receipt *exact,
+                           struct receipt *lossy);
 
 enum status tree_scan(const struct pull_settings *s, struct tree *t, struct fault *why);
 void tree_free(struct tree *t);

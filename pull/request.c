@@ -75,12 +75,32 @@ static enum status retry_ccds(struct agent *a, int64_t exposure, struct fault *w
     return st;
 }
 
+/* While exact data take the place of lossy ones, the rows tell which files are ours: they are
+ * kept, so that those may still be replaced. */
+static enum status start_anew(struct agent *a, const struct exposure *x, struct fault *why)
+{
+    if (x->exact != EXACT_COMING)
+        return catalogue_clear(a->cat, x->id, why);
+    struct ccd *ccds = NULL;
+    size_t count = 0;
+    enum status st = catalogue_clear_jobs(a->cat, x->id, why);
+    if (st == ST_OK)
+        st = catalogue_ccds(a->cat, x->id, &ccds, &count, why);
+    for (size_t i = 0; st == ST_OK && i < count; i++) {
+        ccds[i].state = CCD_WAITING;
+        ccds[i].reason[0] = '\0';
+        st = catalogue_put_ccd(a->cat, &ccds[i], why);
+    }
+    free(ccds);
+    return st;
+}
+
 static enum status set_back(struct agent *a, struct exposure *x, const struct request *r,
                             struct fault *why)
 {
     enum status st;
     if (r->verb == ASK_REPROCESS)
-        st = catalogue_clear(a->cat, x->id, why);
+        st = start_anew(a, x, why);
     else if ((st = retry_ccds(a, x->id, why)) == ST_OK)
         st = retry_jobs(a, x->id, why);
     x->state = EX_STORED;

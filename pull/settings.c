@@ -28,6 +28,9 @@ const struct setting pull_settings_rows[] = {
      "Half-received exposures that nobody went on with for so long are removed."},
     {ROW("store", "rescan_seconds", SET_INT, rescan_seconds), "30", 1, 3600, NULL, "s",
      "How often bundles/ is walked for what no event told."},
+    {ROW("store", "keep_lossy", SET_BOOL, keep_lossy), "no", 0, 0, NULL, NULL,
+     "When exact data have followed a lossy exposure and every file holds them: keep the lossy "
+     "bundle, too; no: it is removed, its receipt stays."},
     {ROW("place", "science", SET_TEXT, place[OBS_SCIENCE]),
      "rawdata/{night}/{ccd}/{object}.{filter1}.{night}.{expnum}_{ccd}.fits", 0, 0, NULL, NULL,
      "Where a science ccd's FITS file goes, below root."},
@@ -70,6 +73,9 @@ const struct setting pull_settings_rows[] = {
      "A job that writes more than this to its standard output or error is ended."},
     {ROW("jobs", "dry_run", SET_BOOL, dry_run), "no", 0, 0, NULL, NULL,
      "Write the job files but start none."},
+    {ROW("jobs", "rerun_on_exact", SET_BOOL, rerun_on_exact), "no", 0, 0, NULL, NULL,
+     "Run the jobs once more when exact data have followed a lossy exposure; no: the figures "
+     "measured on the lossy files are kept."},
     {ROW("log", "level", SET_CHOICE, log_level), "info", 0, 0, "debug|info|warn|error", NULL,
      "What is logged: this level and above."},
     {ROW("log", "file", SET_PATH, log_file), "log/skyferry-pull_%Y%m%d_%H:%M:%S.log", 0, 0, NULL,

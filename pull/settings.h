@@ -17,6 +17,7 @@ struct pull_settings {
     char root[PULL_PATH], state[PULL_PATH];
     double min_free_gib;
     int keep_parts_days, rescan_seconds;
+    bool keep_lossy;
     char place[3][PULL_TEMPLATE]; /* by enum obstype: science, flat, bias */
     char on_conflict[16], workspace[16];
     char site_name[64], night_rollover[16];
@@ -25,7 +26,7 @@ struct pull_settings {
     int threads;
     char runner[16], command[2048];
     int ccds_per_job, max_running, timeout_seconds, retries, output_mib;
-    bool dry_run;
+    bool dry_run, rerun_on_exact;
     char log_level[16], log_file[PULL_PATH], log_format[16];
     /* what follows from it */
     char config[PULL_PATH];       /* the file, "" when there was none */

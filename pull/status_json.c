@@ -74,6 +74,7 @@ static json_t *exposure_object(const struct exposure *x)
     json_object_set_new(o, "source_size", json_integer(x->source_size));
     json_object_set_new(o, "source_sha256", text(x->source_sha256));
     json_object_set_new(o, "bundle_sha256", text(x->bundle_sha256));
+    json_object_set_new(o, "exact", json_boolean(x->exact == EXACT_YES));
     set_facts(o, &x->facts);
     json_object_set_new(o, "ccds", json_integer(x->ccds));
     json_object_set_new(o, "ccds_placed", json_integer(x->placed));

@@ -44,7 +44,7 @@ void status_fit(const char *text, int width, char *out, size_t size)
 struct table {
     FILE *to;
     char night[NIGHT_SIZE];
-    int rows, states[EX_STATES];
+    int rows, exact, states[EX_STATES];
     int64_t bytes, raw;
 };
 
@@ -81,6 +81,7 @@ static bool draw_row(void *ctx, const struct exposure *x)
     fprintf(t->to, "%-18s %-8s %7s %3d %5s %6.1f %5s %6s %6s %6s\n", name, object, ccds, x->faults,
             jobs, (double)x->bundle_size / 1048576, ratio, stored, placed, last);
     t->rows++;
+    t->exact += x->exact == EXACT_YES;
     t->states[x->state]++;
     t->bytes += x->bundle_size;
     t->raw += x->raw_size;
@@ -189,6 +190,8 @@ static void draw_sum(const struct status_picture *p, const struct table *t, FILE
     for (int i = 0; i < EX_STATES; i++)
         if (t->states[i])
             fprintf(to, ", %d %s", t->states[i], exposure_state_name((enum exposure_state)i));
+    if (t->exact)
+        fprintf(to, ", %d exact", t->exact);
     if (p->daemon)
         fprintf(to, "; the daemon runs (process %ld)\n", p->daemon);
     else
@@ -295,8 +298,9 @@ static void draw_facts(struct detail *d, const struct exposure *x)
     fprintf(d->to, "  %s  %s  %s", obstype, object, filter);
     if (isfinite(x->facts.exptime))
         fprintf(d->to, "  %g s", x->facts.exptime);
-    fprintf(d->to, "\n  %s, %.1f MB\n  %d of %d ccds placed, %d of %d jobs done, %d faults\n",
-            x->bundle, (double)x->bundle_size / 1e6, x->placed, x->ccds, x->jobs_done, x->jobs,
+    static const char *const exact[] = {"", ", exact data are being placed", ", exact"};
+    fprintf(d->to, "\n  %s, %.1f MB%s\n  %d of %d ccds placed, %d of %d jobs done, %d faults\n",
+            x->bundle, (double)x->bundle_size / 1e6, exact[x->exact], x->placed, x->ccds, x->jobs_done, x->jobs,
             x->faults);
 }
 

@@ -180,6 +180,23 @@ static inline void store_as(const struct recipe *r, const char *night, const cha
     write_receipt_for(night, stem);
 }
 
+/* The same exposure lossy, and its exact data as they follow. */
+static inline void store_lossy(const char *name)
+{
+    struct recipe r = {.name = name, .seed = 7, .method = "htj2k"};
+    lossy_qstep = 0.001;
+    store_as(&r, NIGHT, name);
+    lossy_qstep = 0;
+}
+
+static inline void store_exact(const char *name)
+{
+    struct recipe r = {.name = name, .seed = 7};
+    char stem[64];
+    snprintf(stem, sizeof stem, "%s.exact", name);
+    store_as(&r, NIGHT, stem);
+}
+
 static inline void store_one(const char *name)
 {
     struct recipe r = {.name = name, .seed = (int)strlen(name) + name[strlen(name) - 1]};

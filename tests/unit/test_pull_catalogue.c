@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "common/db.h"
 #include "pull/catalogue.h"
 #include "pull/quality.h"
 #include "tests/unit/scratch.h"
@@ -353,10 +354,102 @@ static void readers_read_while_it_is_open(void **state)
     catalogue_close(&reader);
 }
 
+static bool note_path(void *ctx, const struct other_bundle *b)
+{
+    snprintf(ctx, 512, "%s", b->path);
+    return true;
+}
+
+static const char *ready(enum bundle_role role)
+{
+    static char path[512];
+    path[0] = '\0';
+    OK(catalogue_bundles(cat, role, true, note_path, path, &why));
+    return path;
+}
+
+static void an_exposure_may_have_two_bundles(void **state)
+{
+    (void)state;
+    struct exposure a = sample("A", "ut160901"), b = sample("A~2", "ut160901"), got;
+    struct other_bundle next = {.path = "bundles/ut160901/A.exact.tar", .size = 7, .stored_ns = 9},
+                        back;
+    bool found;
+    memset(a.source_sha256, 'a', 64);
+    memset(b.source_sha256, 'b', 64);
+    a.state = EX_WORKING;
+    OK(catalogue_add(cat, &a, &why));
+    OK(catalogue_add(cat, &b, &why));
+    OK(catalogue_pair(cat, b.source_sha256, "A", &got, &found, &why));
+    assert_true(found && got.id == b.id);
+    OK(catalogue_pair(cat, b.source_sha256, "B", &got, &found, &why));
+    assert_false(found);
+    next.exposure = a.id;
+    memset(next.sha256, 'c', 64);
+    OK(catalogue_put_bundle(cat, &next, &why));
+    OK(catalogue_get_bundle(cat, next.path, &back, &found, &why));
+    assert_true(found);
+    assert_memory_equal(&back, &next, sizeof next);
+    assert_string_equal(ready(BUNDLE_NEXT), ""); /* its jobs are at work */
+    a.state = EX_DONE;
+    OK(catalogue_save(cat, &a, &why));
+    assert_string_equal(ready(BUNDLE_NEXT), next.path);
+    next.role = BUNDLE_FORMER;
+    OK(catalogue_put_bundle(cat, &next, &why));
+    assert_string_equal(ready(BUNDLE_NEXT), "");
+    assert_string_equal(ready(BUNDLE_FORMER), ""); /* not replaced yet */
+    a.exact = EXACT_YES;
+    a.stamp[STAMP_RENEWED] = 99;
+    OK(catalogue_save(cat, &a, &why));
+    OK(catalogue_get(cat, a.id, &got, &found, &why));
+    assert_true(got.exact == EXACT_YES && got.stamp[STAMP_RENEWED] == 99);
+    assert_string_equal(ready(BUNDLE_FORMER), next.path);
+    OK(catalogue_drop_bundle(cat, next.path, &why));
+    OK(catalogue_get_bundle(cat, next.path, &back, &found, &why));
+    assert_false(found);
+}
+
+/* As a release without exact data left it. */
+static void a_catalogue_of_before_is_taken_over(void **state)
+{
+    (void)state;
+    static const char *const back[] = {
+        "DROP TABLE bundles", "ALTER TABLE exposures DROP COLUMN exact",
+        "ALTER TABLE exposures DROP COLUMN renewed_ns", "PRAGMA user_version = 1"};
+    struct exposure lossy = sample("A", "ut160901"), exact = sample("B", "ut160901"), none = sample("C", "ut160901"), got;
+    static const char *const two_schemas[] = {"SELECT 1", "SELECT 1", NULL};
+    struct db *db;
+    char path[4096];
+    bool found;
+    OK(catalogue_add(cat, &lossy, &why));
+    OK(catalogue_add(cat, &exact, &why));
+    OK(catalogue_add(cat, &none, &why));
+    struct ccd one = {.exposure = lossy.id, .ccd = 1, .hdu = 1, .qstep = 3e-5}, two = one;
+    OK(catalogue_put_ccd(cat, &one, &why));
+    two.exposure = exact.id;
+    two.qstep = 0;
+    OK(catalogue_put_ccd(cat, &two, &why));
+    catalogue_close(&cat);
+    OK(db_open(scratch_path(&dir, "catalogue.db", path), two_schemas, false, &db, &why));
+    for (size_t i = 0; i < sizeof back / sizeof *back; i++)
+        OK(db_run(db, &why, back[i], ""));
+    db_close(&db);
+    OK(catalogue_open(path, false, &cat, &why));
+    OK(catalogue_get(cat, lossy.id, &got, &found, &why));
+    assert_int_equal(got.exact, EXACT_NO);
+    OK(catalogue_get(cat, exact.id, &got, &found, &why));
+    assert_int_equal(got.exact, EXACT_YES);
+    OK(catalogue_get(cat, none.id, &got, &found, &why));
+    assert_true(got.exact == EXACT_NO && got.stamp[STAMP_RENEWED] == 0);
+    OK(catalogue_save(cat, &got, &why));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_exposure_comes_back_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_exposure_may_have_two_bundles, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_catalogue_of_before_is_taken_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bundle_is_catalogued_once, setup, teardown),
         cmocka_unit_test_setup_teardown(choices_choose, setup, teardown),
         cmocka_unit_test_setup_teardown(twins_are_found, setup, teardown),

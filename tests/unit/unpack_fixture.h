@@ -49,11 +49,15 @@ static inline void add_header(struct bundle_writer *w, struct manifest *m,
     buf_free(&packed);
 }
 
+/* > 0: htj2k and jp2 are lossy with this step. */
+static double lossy_qstep;
+
 static inline void add_image(struct bundle_writer *w, struct manifest *m,
                              const struct fits_hdu *hdu, const struct codec *codec,
                              const struct buf *whole)
 {
-    struct codec_options o = {.method = codec->name, .reversible = true};
+    struct codec_options o = {.method = codec->name, .reversible = lossy_qstep <= 0,
+                              .qstep = lossy_qstep};
     struct fault why = {0};
     struct fits_image img = {0};
     struct buf packed = {0};
@@ -61,6 +65,7 @@ static inline void add_image(struct bundle_writer *w, struct manifest *m,
     if (!codec->has_header)
         add_header(w, m, hdu, ccd, whole);
     struct member one = {.role = MEMBER_IMAGE, .hdu = hdu->index, .ccd = ccd};
+    one.qstep = codec_is_lossless(codec, &o) ? 0 : o.qstep;
     snprintf(one.codec, sizeof one.codec, "%s", codec->name);
     snprintf(one.extname, sizeof one.extname, "%s", hdu->extname);
     if (fits_image_load(whole->data, whole->len, &img, &why) != ST_OK)
