@@ -112,6 +112,8 @@ static enum status open_parts(struct agent *a, struct fault *why)
     enum status st;
     if ((st = journal_open(a->config.set.spool, false, &a->journal, why)) != ST_OK)
         return st;
+    if (!settings_exact_idle(&a->config.set) && (st = journal_exact_drop(a->journal, why)) != ST_OK)
+        return st;
     if ((st = spool_clean(&a->spool, a->journal, why)) != ST_OK)
         return st;
     spool_take_mode(&a->spool, word, sizeof word); /* meant for an agent before us */

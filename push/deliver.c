@@ -128,6 +128,27 @@ enum status deliver_add(struct deliver *d, const char *path, enum exposure_origi
     return st;
 }
 
+enum status deliver_add_exact(struct deliver *d, const struct exposure *what, bool again,
+                              struct fault *why)
+{
+    struct exposure row, e = *what;
+    bool found = false;
+    exposure_restart(&e, &what->file, clock_wall());
+    e.facts = what->facts;
+    e.exact = true;
+    e.state = EXPOSURE_READY;
+    e.origin = ORIGIN_SWEEP;
+    e.request = d->request;
+    enum status st = journal_exact_of(d->journal, what, &row, &found, why);
+    if (st != ST_OK || !found)
+        return st == ST_OK ? journal_add(d->journal, &e, why) : st;
+    e.id = row.id;
+    bool finished = row.state == EXPOSURE_DONE || row.state == EXPOSURE_STORED;
+    if (row.state == EXPOSURE_PARKED || (finished && again))
+        st = journal_save(d->journal, &e, why);
+    return st == ST_OK ? journal_ask(d->journal, row.id, ORIGIN_SWEEP, d->request, why) : st;
+}
+
 enum status deliver_rest(struct deliver *d, journal_fn *fn, void *ctx, struct fault *why)
 {
     static const int unfinished[] = {EXPOSURE_PARKED, EXPOSURE_SENDING, EXPOSURE_READY,

@@ -29,6 +29,11 @@ bool deliver_path(const struct config *c, const char *given, char out[4096]);
 enum status deliver_add(struct deliver *d, const char *path, enum exposure_origin origin,
                         bool again, struct fault *why);
 
+/* Queues the exact data of what was delivered lossy: path, name, file, facts and digest of `what`
+ * are taken. again: also when they were delivered before. */
+enum status deliver_add_exact(struct deliver *d, const struct exposure *what, bool again,
+                              struct fault *why);
+
 /* Waits until all are delivered or parked, or it has to give up. */
 void deliver_wait(struct deliver *d, int timeout_s, struct deliver_result *out);
 

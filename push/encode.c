@@ -451,6 +451,7 @@ static void finish(struct encode *e)
         submit(e, j);
         return;
     }
+    e->result.exact = manifest_is_exact(&e->manifest);
     if (write_manifest(e, &why) != ST_OK)
         fail(e, &why, false);
     count_costs(e, e->items);
@@ -484,11 +485,12 @@ void encode_id(const struct exposure *e, const struct camera *camera,
     struct buf text = {0};
     buf_printf(&text,
                "skyferry bundle %d, software %s\n%s\n%" PRId64 " %" PRId64 " %" PRId64 "\n"
-               "%s %d %.17g %.17g %.17g %.17g\n%.17g %d %u %.17g\n%s %s\n",
+               "%s %d %.17g %.17g %.17g %.17g\n%.17g %d %u %.17g\n%s %s\n%s",
                MANIFEST_FORMAT, SKYFERRY_VERSION, e->path, e->file.size, e->file.mtime_ns,
                e->file.inode, codec->method, codec->lossless, codec->qstep, codec->ratio,
                codec->noise, codec->q, codec->max_error, codec->max_in_noise, codec->exact,
-               codec->pace, camera->name, camera->key_ccd);
+               codec->pace, camera->name, camera->key_ccd,
+               e->exact ? "exact data\n" : "");
     digest_bytes(text.data, text.len, id);
     buf_free(&text);
 }

@@ -17,6 +17,7 @@ struct encode_result {
     struct fault why;       /* when it is not OK */
     bool changed;           /* the file is not the one that settled: why says so */
     int ccds;
+    bool exact;             /* every image comes back bit for bit */
     int64_t raw_bytes;      /* of all that the members stand for, uncompressed as far as known */
     int64_t bundle_size;
     char bundle_sha256[DIGEST_HEX], source_sha256[DIGEST_HEX];

@@ -42,6 +42,14 @@ enum exposure_stamp {
     STAMPS
 };
 
+/* What the far end was given: the pixels bit for bit, or less? */
+enum delivered {
+    DELIVERED_UNKNOWN, /* not delivered, or by a release that did not note it */
+    DELIVERED_LOSSY,
+    DELIVERED_EXACT,
+    DELIVERED_GONE     /* lossy, and the file is no longer there for the exact data to follow */
+};
+
 /* Two files with the same path and identity are the same version of it. */
 struct identity {
     int64_t size, mtime_ns, inode;
@@ -56,6 +64,10 @@ struct exposure {
     int64_t changed_ns; /* when this version was first seen */
     int origin;         /* enum exposure_origin */
     int64_t request;    /* of the command that asked for it; 0: none */
+    bool exact;         /* the exact data of a version that is delivered lossy, on their way after
+                           it; the delivery has a row of its own */
+    int fidelity;       /* enum delivered: of what was encoded last, or of what is stored */
+    int follow;         /* of a delivery: the state of its exact data's row, -1: none; as read */
 
     int state, attempts;
     int64_t due_ns;   /* not looked at before */

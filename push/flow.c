@@ -132,6 +132,10 @@ void flow_restart(struct flow *f, struct exposure *e, const struct fault *why)
 {
     struct exposure now;
     int from = e->state;
+    if (e->exact) {
+        exact_drop(f, e, why);
+        return;
+    }
     if (!intake_fill(&now, e->path, clock_wall()))
         now.file = e->file; /* gone: settle will say so */
     exposure_restart(e, &now.file, clock_wall());
@@ -164,6 +168,8 @@ static void set_timer(struct flow *f)
         int64_t wait = (due - clock_wall()) / NS_PER_MS + 1;
         ms = wait < 0 ? 0 : wait;
     }
+    if (f->exact_look_ms >= 0 && (ms < 0 || ms > f->exact_look_ms))
+        ms = f->exact_look_ms;
     if (f->settling_count > 0 && (ms < 0 || ms > 1000))
         ms = 1000; /* a file server may keep a reader waiting for ever */
     loop_timer_set(f->timer, ms, 0);
@@ -258,6 +264,9 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     memcpy(to->exact, from->exact, sizeof to->exact);
     to->lossless = from->lossless;
     to->quota_gib = from->quota_gib;
+    to->later = from->later;
+    memcpy(to->later_method, from->later_method, sizeof to->later_method);
+    memcpy(to->later_when, from->later_when, sizeof to->later_when);
     /* What waited may pass by the new settings, a larger quota for instance. */
     struct fault why;
     if (flow_flush(f) == ST_OK && journal_all_due(f->o.journal, &why) != ST_OK)

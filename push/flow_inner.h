@@ -24,6 +24,9 @@ struct flow {
     int64_t tidying_id;        /* 0: none */
     int64_t hold_mono;         /* nothing new before: the journal failed */
     int64_t last_new_mono;
+    int64_t busy_mono;         /* when the line was last known not to be idle */
+    int64_t exact_look_ms;     /* exact data are to be thought of again so soon; -1: not by time */
+    bool exact_refused;        /* the far end does not know them; said once */
     bool intake_open;          /* sightings not yet committed */
     bool poked, closing, fatal;
     struct fault trouble;
@@ -43,6 +46,19 @@ void flow_merge(struct flow *f, const struct exposure *e);
 enum status flow_flush(struct flow *f);
 /* This exposure's file was seen anew: what a settling under way finds out is void. */
 void flow_look_again(struct flow *f, int64_t id);
+
+/* The codec of this row: of its delivery, or of its exact data. */
+void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity *out);
+/* Its bundle is encoded and shipped from now on, if there is room for it. */
+void flow_begin(struct flow *f, const struct order_item *item);
+bool flow_is_under_way(const struct flow *f, int64_t id);
+
+/* Exact data that follow (flow_exact.c): those of `items` that may go now, and, when there is
+ * nothing else to do, the next delivery that lacks them. busy: exposures wait or are sent. */
+void exact_send(struct flow *f, struct order_item *items, size_t count, bool busy);
+/* The file is another version now, or gone: its exact data will never follow. */
+void exact_drop(struct flow *f, const struct exposure *e, const struct fault *why);
+int exact_under_way(const struct flow *f);
 
 /* Start what is due and has room (flow_steps.c). */
 void steps_settle(struct flow *f);

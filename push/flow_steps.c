@@ -167,10 +167,15 @@ static void on_ended(void *ctx, struct transit *t, const struct exposure *ended,
         flow_restart(f, &e, why);
         return;
     }
+    struct fault trouble;
     if (flow_move(f, &e, why) != ST_OK)
         return;
+    /* The far end has just taken a lossy bundle: it holds no exact one, whatever it held once. */
+    if (e.state == EXPOSURE_STORED && !e.exact && e.fidelity == DELIVERED_LOSSY &&
+        journal_exact_forget(f->o.journal, &e, &trouble) != ST_OK)
+        flow_trouble(f, &trouble);
     if (e.state == EXPOSURE_STORED)
-        crash_point("push:stored");
+        crash_point(e.exact ? "push:exactstored" : "push:stored");
     if (e.state == EXPOSURE_PARKED) {
         spool_bundle(f->o.spool, &e, bundle);
         unlink(bundle);
@@ -184,9 +189,13 @@ static void pace_key(const struct exposure *e, const char *method, char *out, si
     snprintf(out, size, "pace %s %s", method, e->facts.filter[0] ? e->facts.filter : "-");
 }
 
-static void codec_for(struct flow *f, const struct exposure *e, struct fidelity *out)
+void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity *out)
 {
     char key[128], text[32];
+    if (e->exact) {
+        settings_exact_codec(&f->config.set, out);
+        return;
+    }
     settings_codec(&f->config.set, out);
     pace_key(e, out->method, key, sizeof key);
     journal_noted(f->o.journal, key, text, sizeof text);
@@ -208,13 +217,23 @@ static void on_learned(void *ctx, const struct exposure *e, double pace)
         flow_trouble(f, &why);
 }
 
+bool flow_is_under_way(const struct flow *f, int64_t id)
+{
+    for (size_t i = 0; i < f->transit_count; i++)
+        if (transit_exposure(f->transits[i]) == id)
+            return true;
+    return false;
+}
+
 /* ready -> sending, on paper. False: not now. */
 static bool take_up(struct flow *f, struct exposure *e)
 {
     struct fidelity codec;
     struct fault why = {.grade = ST_OK};
-    codec_for(f, e, &codec);
-    spool_room(f->o.spool, f->config.set.quota_gib, e->file.size, &why);
+    flow_codec(f, e, &codec);
+    /* Exact data leave room for an exposure that comes meanwhile. */
+    spool_room(f->o.spool, f->config.set.quota_gib, e->exact ? 2 * e->file.size : e->file.size,
+               &why);
     if (why.grade == ST_OK) {
         encode_id(e, &f->config.camera, &codec, e->bundle_id);
         e->stamp[STAMP_ENCODE] = clock_wall();
@@ -237,7 +256,7 @@ static void refresh_id(struct flow *f, struct exposure *e, const struct fidelity
     memcpy(e->bundle_id, id, sizeof id);
 }
 
-static void begin(struct flow *f, const struct order_item *item)
+void flow_begin(struct flow *f, const struct order_item *item)
 {
     struct exposure e;
     struct transit *t = NULL;
@@ -250,7 +269,7 @@ static void begin(struct flow *f, const struct order_item *item)
     }
     if (!found || (e.state == EXPOSURE_READY && !take_up(f, &e)) || e.state != EXPOSURE_SENDING)
         return;
-    codec_for(f, &e, &codec);
+    flow_codec(f, &e, &codec);
     refresh_id(f, &e, &codec);
     struct transit_order o = {
         .e = &e, .camera = &f->config.camera, .codec = &codec, .spool = f->o.spool,
@@ -268,9 +287,23 @@ static size_t drop_under_way(struct flow *f, struct order_item *items, size_t co
 {
     size_t kept = 0;
     for (size_t i = 0; i < count; i++)
-        if (!transit_slot(f, items[i].id))
+        if (!flow_is_under_way(f, items[i].id))
             items[kept++] = items[i];
     return kept;
+}
+
+/* Exact data are not for the policy: moved behind the exposures, whose number is returned. */
+static size_t exposures_first(struct order_item *items, size_t count)
+{
+    size_t own = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct order_item item = items[i];
+        if (item.exact)
+            continue;
+        items[i] = items[own];
+        items[own++] = item;
+    }
+    return own;
 }
 
 void steps_send(struct flow *f)
@@ -280,6 +313,7 @@ void steps_send(struct flow *f)
     struct fault why;
     int64_t now = clock_mono();
     bool settling_first = f->settling_count > 0 && now - f->settling_mono < SETTLE_FIRST_NS;
+    f->exact_look_ms = -1;
     if (settling_first || f->transit_count >= FLOW_TRANSITS)
         return;
     if (journal_candidates(f->o.journal, f->o.only_request, &items, &count, &why) != ST_OK) {
@@ -287,9 +321,12 @@ void steps_send(struct flow *f)
         return;
     }
     count = drop_under_way(f, items, count);
-    size_t n = order_pick(&f->config.policy, items, count, f->transit_count);
+    size_t own = exposures_first(items, count);
+    size_t under_way = f->transit_count - (size_t)exact_under_way(f);
+    size_t n = order_pick(&f->config.policy, items, own, under_way);
     for (size_t i = 0; i < n && f->transit_count < FLOW_TRANSITS; i++)
-        begin(f, &items[i]);
+        flow_begin(f, &items[i]);
+    exact_send(f, items + own, count - own, own > 0 || under_way > 0);
     free(items);
 }
 
@@ -318,7 +355,7 @@ static void done_tidying(struct pool_job *job)
     struct flow *f = t->flow;
     f->tidying_id = 0;
     if (t->ran && !f->closing) {
-        crash_point("push:tidied");
+        crash_point(t->e.exact ? "push:exacttidied" : "push:tidied");
         if (t->why.grade == ST_OK)
             t->e.stamp[STAMP_DONE] = clock_wall();
         flow_move(f, &t->e, &t->why);

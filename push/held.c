@@ -6,16 +6,16 @@
 #define SLICE 4000
 
 static enum status ask_slice(const struct lane_options *lane, const struct wire_have *asked,
-                             bool *held, size_t count, struct fault *why)
+                             bool *held, size_t count, struct wire_hello *hello,
+                             struct fault *why)
 {
     struct buf question = {0}, answer = {0};
-    struct wire_hello hello;
     enum status st;
     if (!wire_have_text(asked, count, &question) || !buf_append(&question, "", 1)) {
         st = fault(why, ST_RETRY, "out of memory for the question to the far end");
         goto out;
     }
-    st = lane_ask(lane, (const char *)question.data, &hello, &answer, why);
+    st = lane_ask(lane, (const char *)question.data, hello, &answer, why);
     if (st == ST_OK)
         st = wire_held_parse(answer.data, answer.len, held, count, why);
 out:
@@ -25,11 +25,11 @@ out:
 }
 
 enum status held_ask(const struct lane_options *lane, const struct wire_have *asked, bool *held,
-                     size_t count, struct fault *why)
+                     size_t count, struct wire_hello *hello, struct fault *why)
 {
     for (size_t done = 0; done < count; done += SLICE) {
         size_t n = count - done < SLICE ? count - done : SLICE;
-        enum status st = ask_slice(lane, asked + done, held + done, n, why);
+        enum status st = ask_slice(lane, asked + done, held + done, n, hello, why);
         if (st != ST_OK)
             return st;
     }

@@ -1,4 +1,4 @@
-#include "push/journal.h"
+#include "push/journal_inner.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,10 +9,6 @@
 
 /* No row of the flow table makes an exposure wait longer than this. */
 #define ABSURD_WAIT_NS (3600 * NS_PER_S)
-
-struct journal {
-    struct db *db;
-};
 
 static const char *const migrations[] = {
     "CREATE TABLE exposures ("
@@ -34,15 +30,30 @@ static const char *const migrations[] = {
     "CREATE TABLE digests (path TEXT PRIMARY KEY, size INTEGER NOT NULL,"
     " mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
+    /* A version may have a second row, for its exact data; a UNIQUE cannot be altered. */
+    "CREATE TABLE new ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, name TEXT NOT NULL,"
+    " size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,"
+    " closed INTEGER NOT NULL, changed_ns INTEGER NOT NULL,"
+    " origin INTEGER NOT NULL, request INTEGER NOT NULL,"
+    " state TEXT NOT NULL, attempts INTEGER NOT NULL, due_ns INTEGER NOT NULL,"
+    " reason TEXT NOT NULL,"
+    " expnum INTEGER, object TEXT, filter TEXT, obstype TEXT, propid TEXT, date_obs TEXT,"
+    " date_ns INTEGER, exptime REAL, ccds INTEGER, source_sha256 TEXT,"
+    " bundle_id TEXT, bundle_size INTEGER, bundle_sha256 TEXT, stored_as TEXT,"
+    " sent_bytes INTEGER,"
+    " noticed_ns INTEGER, settled_ns INTEGER, encode_ns INTEGER, encoded_ns INTEGER,"
+    " first_ns INTEGER, last_ns INTEGER, stored_ns INTEGER, done_ns INTEGER,"
+    " exact INTEGER NOT NULL DEFAULT 0, fidelity INTEGER NOT NULL DEFAULT 0,"
+    " UNIQUE (path, size, mtime_ns, inode, exact));"
+    "INSERT INTO new SELECT *, 0, 0 FROM exposures;"
+    "UPDATE sqlite_sequence SET seq = (SELECT seq FROM sqlite_sequence WHERE name = 'exposures')"
+    " WHERE name = 'new';"
+    "DROP TABLE exposures;"
+    "ALTER TABLE new RENAME TO exposures;"
+    "CREATE INDEX exposures_state ON exposures (state, due_ns);"
+    "CREATE INDEX exposures_request ON exposures (request) WHERE request != 0;",
     NULL};
-
-#define COLUMNS                                                                                   \
-    "id, path, name, size, mtime_ns, inode, closed, changed_ns, origin, request, state, "         \
-    "attempts, due_ns, reason, expnum, object, filter, obstype, propid, date_obs, date_ns, "      \
-    "exptime, ccds, source_sha256, bundle_id, bundle_size, bundle_sha256, stored_as, "            \
-    "sent_bytes, noticed_ns, settled_ns, encode_ns, encoded_ns, first_ns, last_ns, stored_ns, "   \
-    "done_ns"
-#define FIRST_STAMP 29
 
 enum status journal_open(const char *spool, bool read_only, struct journal **out,
                          struct fault *why)
@@ -99,7 +110,7 @@ static void read_facts(struct exposure *e, const struct db_row *row)
     e->facts.exptime = db_col_real(row, 21);
 }
 
-static void read_row(struct exposure *e, const struct db_row *row)
+void journal_read(struct exposure *e, const struct db_row *row)
 {
     memset(e, 0, sizeof *e);
     e->id = db_col_int(row, 0);
@@ -123,7 +134,10 @@ static void read_row(struct exposure *e, const struct db_row *row)
     TEXT(stored_as, 27);
     e->sent_bytes = db_col_int(row, 28);
     for (int i = 0; i < STAMPS; i++)
-        e->stamp[i] = db_col_int(row, FIRST_STAMP + i);
+        e->stamp[i] = db_col_int(row, 29 + i);
+    e->exact = db_col_int(row, 37) != 0;
+    e->fidelity = (int)db_col_int(row, 38);
+    e->follow = exposure_state_parse(db_col_text(row, 39));
 }
 
 struct one {
@@ -134,7 +148,7 @@ struct one {
 static bool take_one(void *ctx, const struct db_row *row)
 {
     struct one *o = ctx;
-    read_row(o->out, row);
+    journal_read(o->out, row);
     o->found = true;
     return false;
 }
@@ -144,7 +158,7 @@ enum status journal_get(struct journal *j, int64_t id, struct exposure *out, boo
 {
     struct one o = {out, false};
     enum status st = db_each(j->db, why, take_one, &o,
-                             "SELECT " COLUMNS " FROM exposures WHERE id = ?", "i", id);
+                             "SELECT " JOURNAL_COLUMNS " FROM exposures WHERE id = ?", "i", id);
     *found = o.found;
     return st;
 }
@@ -154,8 +168,8 @@ enum status journal_by_path(struct journal *j, const char *path, struct exposure
 {
     struct one o = {out, false};
     enum status st = db_each(j->db, why, take_one, &o,
-                             "SELECT " COLUMNS " FROM exposures WHERE path = ?"
-                             " ORDER BY id DESC LIMIT 1",
+                             "SELECT " JOURNAL_COLUMNS " FROM exposures WHERE path = ?"
+                             " AND exact = 0 ORDER BY id DESC LIMIT 1",
                              "s", path);
     *found = o.found;
     return st;
@@ -166,8 +180,9 @@ enum status journal_by_version(struct journal *j, const char *path, const struct
 {
     struct one o = {out, false};
     enum status st = db_each(j->db, why, take_one, &o,
-                             "SELECT " COLUMNS " FROM exposures"
-                             " WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?",
+                             "SELECT " JOURNAL_COLUMNS " FROM exposures"
+                             " WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?"
+                             " AND exact = 0",
                              "siii", path, file->size, file->mtime_ns, file->inode);
     *found = o.found;
     return st;
@@ -184,13 +199,13 @@ enum status journal_save(struct journal *j, const struct exposure *e, struct fau
         " date_obs=?, date_ns=?, exptime=?, ccds=?, source_sha256=?, bundle_id=?,"
         " bundle_size=?, bundle_sha256=?, stored_as=?, sent_bytes=?,"
         " noticed_ns=?, settled_ns=?, encode_ns=?, encoded_ns=?, first_ns=?, last_ns=?,"
-        " stored_ns=?, done_ns=? WHERE id=?",
-        "iiiiisiisisssssidississiiiiiiiiii", e->file.size, e->file.mtime_ns, e->file.inode,
+        " stored_ns=?, done_ns=?, fidelity=? WHERE id=?",
+        "iiiiisiisisssssidississiiiiiiiiiii", e->file.size, e->file.mtime_ns, e->file.inode,
         (int64_t)e->closed, e->changed_ns, exposure_state_names[e->state], (int64_t)e->attempts,
         e->due_ns, e->reason, f->expnum, f->object, f->filter, f->obstype, f->propid, f->date_obs,
         f->date_ns, f->exptime, (int64_t)e->ccds, e->source_sha256, e->bundle_id, e->bundle_size,
         e->bundle_sha256, e->stored_as, e->sent_bytes, t[0], t[1], t[2], t[3], t[4], t[5], t[6],
-        t[7], e->id);
+        t[7], (int64_t)e->fidelity, e->id);
 }
 
 enum status journal_add(struct journal *j, struct exposure *e, struct fault *why)
@@ -200,11 +215,11 @@ enum status journal_add(struct journal *j, struct exposure *e, struct fault *why
         return st;
     st = db_run(j->db, why,
                 "INSERT INTO exposures (path, name, size, mtime_ns, inode, closed, changed_ns,"
-                " origin, request, state, attempts, due_ns, reason)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '')",
-                "ssiiiiiiis", e->path, e->name, e->file.size, e->file.mtime_ns, e->file.inode,
+                " origin, request, state, exact, attempts, due_ns, reason)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, '')",
+                "ssiiiiiiisi", e->path, e->name, e->file.size, e->file.mtime_ns, e->file.inode,
                 (int64_t)e->closed, e->changed_ns, (int64_t)e->origin, e->request,
-                exposure_state_names[e->state]);
+                exposure_state_names[e->state], (int64_t)e->exact);
     if (st == ST_OK) {
         e->id = db_last_id(j->db);
         st = journal_save(j, e, why);
@@ -239,7 +254,7 @@ struct each {
 static bool take_each(void *ctx, const struct db_row *row)
 {
     struct each *a = ctx;
-    read_row(a->e, row);
+    journal_read(a->e, row);
     return a->fn(a->ctx, a->e);
 }
 
@@ -250,7 +265,7 @@ enum status journal_due(struct journal *j, enum exposure_state state, int64_t re
     struct each a = {fn, ctx, &e};
     int64_t now = clock_wall();
     return db_each(j->db, why, take_each, &a,
-                   "SELECT " COLUMNS " FROM exposures WHERE state = ?"
+                   "SELECT " JOURNAL_COLUMNS " FROM exposures WHERE state = ?"
                    " AND (due_ns <= ? OR due_ns > ?) AND (? = 0 OR request = ?)"
                    " ORDER BY mtime_ns DESC, id DESC LIMIT ?",
                    "siiiii", exposure_state_names[state], now, now + ABSURD_WAIT_NS, request,
@@ -281,6 +296,7 @@ static bool take_candidate(void *ctx, const struct db_row *row)
         .mtime_ns = db_col_int(row, 2),
         .backfill = db_col_int(row, 3) == ORIGIN_SWEEP,
         .begun = exposure_state_parse(db_col_text(row, 4)) == EXPOSURE_SENDING,
+        .exact = db_col_int(row, 5) != 0,
     };
     return true;
 }
@@ -291,7 +307,7 @@ enum status journal_candidates(struct journal *j, int64_t request, struct order_
     struct candidates c = {0};
     int64_t now = clock_wall();
     enum status st = db_each(j->db, why, take_candidate, &c,
-                             "SELECT id, date_ns, mtime_ns, origin, state FROM exposures"
+                             "SELECT id, date_ns, mtime_ns, origin, state, exact FROM exposures"
                              " WHERE state IN ('ready', 'sending')"
                              " AND (due_ns <= ? OR due_ns > ?) AND (? = 0 OR request = ?)",
                              "iiii", now, now + ABSURD_WAIT_NS, request, request);
@@ -328,10 +344,11 @@ enum status journal_list(struct journal *j, int state, int64_t request, int limi
     struct exposure e;
     struct each a = {fn, ctx, &e};
     return db_each(j->db, why, take_each, &a,
-                   "SELECT " COLUMNS " FROM exposures WHERE (? = '' OR state = ?)"
-                   " AND (? = 0 OR request = ?) ORDER BY id DESC LIMIT ?",
-                   "ssiii", state < 0 ? "" : exposure_state_names[state],
+                   "SELECT " JOURNAL_COLUMNS " FROM exposures WHERE (? = '' OR state = ?)"
+                   " AND (? = 0 OR request = ?) AND (exact = 0 OR ?) ORDER BY id DESC LIMIT ?",
+                   "ssiiii", state < 0 ? "" : exposure_state_names[state],
                    state < 0 ? "" : exposure_state_names[state], request, request,
+                   (int64_t)(state >= 0 || request != 0),
                    limit ? (int64_t)limit : INT64_MAX);
 }
 
@@ -352,15 +369,16 @@ enum status journal_count(struct journal *j, int64_t request, struct journal_cou
     memset(out, 0, sizeof *out);
     return db_each(j->db, why, take_count, out,
                    "SELECT state, count(*), sum(size) FROM exposures"
-                   " WHERE ? = 0 OR request = ? GROUP BY state",
-                   "ii", request, request);
+                   " WHERE request = ? OR (? = 0 AND exact = 0) GROUP BY state",
+                   "ii", request ? request : -1, request);
 }
 
 enum status journal_unpark(struct journal *j, const char *name, int64_t *count,
                            struct fault *why)
 {
     enum status st = db_run(j->db, why,
-                            "UPDATE exposures SET state = 'seen', attempts = 0, due_ns = 0,"
+                            "UPDATE exposures SET state = CASE exact WHEN 0 THEN 'seen'"
+                            " ELSE 'ready' END, attempts = 0, due_ns = 0,"
                             " reason = '', changed_ns = ? WHERE state = 'parked'"
                             " AND (? = '' OR name = ? OR path = ?)",
                             "isss", clock_wall(), name, name, name);

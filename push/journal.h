@@ -27,14 +27,15 @@ enum status journal_commit(struct journal *j, struct fault *why);
 
 enum status journal_get(struct journal *j, int64_t id, struct exposure *out, bool *found,
                         struct fault *why);
-/* The newest row of a path. */
+/* The newest row of a path; here and below that of its delivery, never of its exact data. */
 enum status journal_by_path(struct journal *j, const char *path, struct exposure *out,
                             bool *found, struct fault *why);
 /* The row of exactly this version of a path. */
 enum status journal_by_version(struct journal *j, const char *path, const struct identity *file,
                                struct exposure *out, bool *found, struct fault *why);
 
-/* Adds a row and sets e->id. REJECT when this version of this path has one already. */
+/* Adds a row and sets e->id. REJECT when this version of this path has one already (one for its
+ * delivery, one for its exact data). */
 enum status journal_add(struct journal *j, struct exposure *e, struct fault *why);
 /* Writes all of e but path, name, origin and request, which belong to the askers.
  * REJECT when e->file is now a version that another row has. */
@@ -62,18 +63,45 @@ enum status journal_next_due(struct journal *j, int64_t request, int64_t *due_ns
                              struct fault *why);
 /* Nothing waits any longer: for the start of the agent. */
 enum status journal_all_due(struct journal *j, struct fault *why);
-/* Newest first, the first `limit` (0: all), of one state (-1: of all), of one request (0: of all). */
+/* Newest first, the first `limit` (0: all), of one state (-1: of all), of one request (0: of
+ * all). Rows of exact data are among them unless all of both are asked for. */
 enum status journal_list(struct journal *j, int state, int64_t request, int limit, journal_fn *fn,
                          void *ctx, struct fault *why);
-/* How many rows, and bytes of their files, are in each state. request 0: all. */
+/* How many rows, and bytes of their files, are in each state. request 0: all deliveries,
+ * without the rows of exact data. */
 struct journal_counts {
     int64_t rows[EXPOSURE_STATES], bytes[EXPOSURE_STATES];
 };
 enum status journal_count(struct journal *j, int64_t request, struct journal_counts *out,
                           struct fault *why);
-/* Parked rows of this name ("" : all) go back to the start; *count says how many. */
+/* Parked rows of this name ("" : all) go back to the start (of exact data: are ready again);
+ * *count says how many. */
 enum status journal_unpark(struct journal *j, const char *name, int64_t *count,
                            struct fault *why);
+
+/* ---- exact data that follow a lossy delivery (rows with e->exact) ---- */
+
+/* The row of the exact data of this version. */
+enum status journal_exact_of(struct journal *j, const struct exposure *e, struct exposure *out,
+                             bool *found, struct fault *why);
+/* The newest delivery that was lossy and has no row of exact data yet. */
+enum status journal_owed(struct journal *j, struct exposure *out, bool *found, struct fault *why);
+/* The far end has lost them: a row of this version that is done or parked is void. */
+enum status journal_exact_forget(struct journal *j, const struct exposure *e, struct fault *why);
+/* Rows that wait for an idle line, which nobody asked for, are dropped. */
+enum status journal_exact_drop(struct journal *j, struct fault *why);
+/* Is any exposure not delivered yet, and not parked? */
+enum status journal_busy(struct journal *j, bool *busy, struct fault *why);
+
+/* Of all deliveries that are made: */
+struct journal_exactness {
+    int64_t delivered;
+    int64_t exact;     /* the far end holds them bit for bit */
+    int64_t under_way, parked; /* of the others: their exact data's row */
+    int64_t gone;      /* lossy for good: the file is no longer there */
+    int64_t followed;  /* have a row of exact data in any state */
+};
+enum status journal_exactness(struct journal *j, struct journal_exactness *out, struct fault *why);
 
 /* ---- beside the rows ---- */
 

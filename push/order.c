@@ -1,5 +1,6 @@
 #include "push/order.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -37,6 +38,8 @@ static int64_t age_key(const struct order_item *i)
 bool order_before(const struct order_policy *p, const struct order_item *a,
                   const struct order_item *b)
 {
+    if (a->exact != b->exact)
+        return b->exact;
     if (a->begun != b->begun)
         return a->begun;
     if (p->mode == ORDER_PARALLEL) {
@@ -83,6 +86,8 @@ int order_urgency(const struct order_policy *p, const struct order_item *i)
 {
     /* Half of the range for each kind; ids and seconds since 2000 stay far below 2^30. */
     const int64_t half = 1 << 30, epoch_s = 946684800;
+    if (i->exact)
+        return INT_MIN;
     if (p->mode == ORDER_PARALLEL) {
         int64_t place = i->id % half;
         return (int)(i->backfill ? -place - half : -place);

@@ -32,6 +32,7 @@ struct order_item {
     int64_t mtime_ns;
     bool begun;       /* was under way already: goes before those that were not */
     bool backfill;    /* of a sweep: in parallel mode after the night's own */
+    bool exact;       /* exact data that follow a delivery: behind every exposure */
 };
 
 /* Sorts items into the order in which they go and returns how many of them start now. */

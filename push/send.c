@@ -111,6 +111,7 @@ static bool add_list(struct send *s, const char *list)
 static enum status ask_known(struct send *s, struct fault *why)
 {
     struct lane_options lane;
+    struct wire_hello hello;
     enum status st = ST_OK;
     bool *held = calloc(s->known_count + 1, sizeof *held);
     if (!held)
@@ -119,7 +120,7 @@ static enum status ask_known(struct send *s, struct fault *why)
     if (lane.connect_timeout_s > s->o->timeout_s)
         lane.connect_timeout_s = s->o->timeout_s;
     if (s->known_count > 0)
-        st = held_ask(&lane, s->known, held, s->known_count, why);
+        st = held_ask(&lane, s->known, held, s->known_count, &hello, why);
     for (size_t i = 0; i < s->known_count && st == ST_OK; i++) {
         if (held[i]) {
             printf("%s: delivered already\n", s->known[i].name);

@@ -94,6 +94,14 @@ const struct setting settings_rows[] = {
      "A connection on which nothing came for so long, though an answer is due, is dead."},
     {"ship", "command_timeout_seconds", SET_INT, AT_(command_timeout_s), "60", 1, 86400, NULL,
      "s", "send and sweep give up after so long without a single connection."},
+    {"sweep", "lossless", SET_BOOL, AT_(later), "no", 0, 0, NULL, NULL,
+     "Lossless later: after a lossy delivery the exact data follow and take its place."},
+    {"sweep", "lossless_method", SET_CHOICE, AT_(later_method), "jxl", 0, 0,
+     "jxl|rice|htj2k|jp2|original", NULL,
+     "How the exact data travel: as [codec] method, htj2k and jp2 without loss."},
+    {"sweep", "lossless_when", SET_CHOICE, AT_(later_when), "both", 0, 0, "sweep|idle|both", NULL,
+     "When they follow: in the sweep, on an idle line while the agent runs (one exposure at a "
+     "time, behind every new one), or both."},
     {"spool", "directory", SET_PATH, AT_(spool), "~/.local/state/skyferry/push", 0, 0, NULL, NULL,
      "Where the journal and the bundles under way are kept; a local disk."},
     {"spool", "quota_gib", SET_REAL, AT_(quota_gib), "20", 0.001, 1e6, NULL, "GiB",
@@ -240,9 +248,10 @@ static bool is_live(const struct setting *row)
 {
     static const char *const keys[] = {
         "watch.settle_seconds", "watch.give_up_seconds", "watch.silence_seconds", "ship.mode",
-        "ship.batch_size", "ship.window", "codec.method", "codec.ratio", "codec.noise", "codec.qstep",
-        "codec.max_error", "codec.exact", "codec.q",
-        "codec.lossless", "spool.quota_gib", "log.level",
+        "ship.batch_size", "ship.window", "codec.method", "codec.ratio", "codec.noise",
+        "codec.qstep", "codec.max_error", "codec.exact", "codec.q", "codec.lossless",
+        "sweep.lossless", "sweep.lossless_method", "sweep.lossless_when", "spool.quota_gib",
+        "log.level",
     };
     char name[128];
     snprintf(name, sizeof name, "%s.%s", row->section, row->key);
@@ -291,6 +300,23 @@ void settings_codec(const struct settings *s, struct fidelity *out)
     out->pace = 1;
     fidelity_parse_bound(s->max_error, &out->max_error, &out->max_in_noise);
     fidelity_parse_exact(s->exact, &out->exact);
+}
+
+void settings_exact_codec(const struct settings *s, struct fidelity *out)
+{
+    memset(out, 0, sizeof *out);
+    snprintf(out->method, sizeof out->method, "%s", s->later_method);
+    out->lossless = true;
+}
+
+bool settings_exact_idle(const struct settings *s)
+{
+    return s->later && strcmp(s->later_when, "sweep") != 0;
+}
+
+bool settings_exact_sweep(const struct settings *s)
+{
+    return s->later && strcmp(s->later_when, "idle") != 0;
 }
 
 void settings_lane(const struct settings *s, struct lane_options *out)

@@ -37,6 +37,9 @@ struct settings {
     char host[256], user[64], identity[4096], known_hosts[4096];
     int port, lanes, lane_window_kib, chunk_kib, connect_timeout_s, line_silence_s;
     int command_timeout_s;
+    /* [sweep] */
+    bool later;
+    char later_method[16], later_when[8];
     /* [spool] */
     char spool[4096];
     double quota_gib;
@@ -82,6 +85,11 @@ void settings_changes(const struct settings *before, const struct settings *afte
 
 /* How a bundle is addressed and encoded, as the modules take it. */
 void settings_codec(const struct settings *s, struct fidelity *out);
+/* The same for the exact data that follow a lossy delivery. */
+void settings_exact_codec(const struct settings *s, struct fidelity *out);
+/* Do they follow when the line is idle? In the sweep? */
+bool settings_exact_idle(const struct settings *s);
+bool settings_exact_sweep(const struct settings *s);
 void settings_lane(const struct settings *s, struct lane_options *out);
 void settings_log(const struct settings *s, struct log_options *out);     /* texts: point into s */
 

@@ -141,13 +141,20 @@ static int roomiest(const struct ship *s, unsigned tried)
     return best;
 }
 
+/* May what nobody waits for go on this lane now? */
+static bool is_quiet(const struct ship *s, int lane)
+{
+    int64_t window = s->o.lanes.window;
+    return lanes_room(s->lanes, lane) >= window - window / 4;
+}
+
 static void turn(struct ship *s)
 {
     unsigned tried = 0;
     int lane;
     while ((lane = roomiest(s, tried)) >= 0) {
         struct shipment *p = s->first;
-        while (p && !offer(p, lane))
+        while (p && !((!p->o.background || is_quiet(s, lane)) && offer(p, lane)))
             p = p->next;
         if (!p)
             tried |= 1u << lane;

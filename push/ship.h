@@ -23,6 +23,8 @@ const struct lanes_state *ship_line(const struct ship *s);
 struct shipment_order {
     int64_t number;        /* > 0, never used twice */
     int urgency;           /* larger first; equal: smaller number first */
+    bool background;       /* fills a quarter of a lane's window only, so that what comes next
+                              finds the line free */
     const char *path;      /* the bundle's file; must exist already */
     struct wire_open open; /* resume: the far end may hold some of it */
     void *ctx;

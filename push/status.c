@@ -52,6 +52,17 @@ bool status_wanted(const struct status_picture *p, const struct exposure *e)
     return wanted;
 }
 
+const char *status_exact(const struct exposure *e)
+{
+    static const char *const words[] = {[DELIVERED_UNKNOWN] = "", [DELIVERED_LOSSY] = "lossy",
+                                        [DELIVERED_EXACT] = "exact", [DELIVERED_GONE] = "gone"};
+    if (e->state != EXPOSURE_STORED && e->state != EXPOSURE_DONE)
+        return "";
+    if (e->follow == EXPOSURE_STORED || e->follow == EXPOSURE_DONE)
+        return words[DELIVERED_EXACT];
+    return e->follow >= 0 ? exposure_state_names[e->follow] : words[e->fidelity];
+}
+
 void status_shorten(const char *name, int width, char *out, size_t size)
 {
     int len = (int)strlen(name), tail = (width - 1) / 2;

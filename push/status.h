@@ -60,6 +60,11 @@ enum status status_json(const struct status_picture *p, FILE *to, struct fault *
 /* Is e one of the names asked for? True for every e when there are none. */
 bool status_wanted(const struct status_picture *p, const struct exposure *e);
 
+/* How exact the far end's copy of a delivery is: "exact", "lossy", "gone" (lossy, and the file is
+ * no longer there), or how far its exact data have come: "ready", "sending", "parked"; "" while
+ * nothing is delivered or known. */
+const char *status_exact(const struct exposure *e);
+
 /* A name made to fit `width` columns: its middle gives way to a '~'. */
 void status_shorten(const char *name, int width, char *out, size_t size);
 

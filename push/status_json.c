@@ -87,6 +87,7 @@ static json_t *exposure_object(const struct exposure *e)
     json_object_set_new(obj, "source_sha256", text(e->source_sha256));
     json_object_set_new(obj, "bundle_sha256", text(e->bundle_sha256));
     json_object_set_new(obj, "stored_as", text(e->stored_as));
+    json_object_set_new(obj, "exact", text(status_exact(e)));
     json_object_set_new(obj, "seconds",
                         real((double)(t[STAMP_STORED] - t[STAMP_NOTICED]) / NS_PER_S,
                              t[STAMP_STORED] && t[STAMP_NOTICED]));
@@ -112,6 +113,17 @@ static json_t *counts_object(const struct journal_counts *n)
     json_t *obj = json_object();
     for (int i = 0; i < EXPOSURE_STATES; i++)
         json_object_set_new(obj, exposure_state_names[i], json_integer(n->rows[i]));
+    return obj;
+}
+
+static json_t *exactness_object(const struct journal_exactness *x)
+{
+    json_t *obj = json_object();
+    json_object_set_new(obj, "delivered", json_integer(x->delivered));
+    json_object_set_new(obj, "exact", json_integer(x->exact));
+    json_object_set_new(obj, "under_way", json_integer(x->under_way));
+    json_object_set_new(obj, "parked", json_integer(x->parked));
+    json_object_set_new(obj, "gone", json_integer(x->gone));
     return obj;
 }
 
@@ -144,9 +156,12 @@ static bool print_exposure(void *ctx, const struct exposure *e)
 enum status status_json(const struct status_picture *p, FILE *to, struct fault *why)
 {
     struct journal_counts n = {0};
+    struct journal_exactness x = {0};
     struct printing all = {.picture = p, .to = to};
     char iso[32];
     enum status st = p->journal ? journal_count(p->journal, 0, &n, why) : ST_OK;
+    if (st == ST_OK && p->journal)
+        st = journal_exactness(p->journal, &x, why);
     if (st != ST_OK)
         return st;
     clock_iso(p->now_ns, iso, sizeof iso);
@@ -154,6 +169,8 @@ enum status status_json(const struct status_picture *p, FILE *to, struct fault *
     all.failed = !print(to, agent_object(&p->agent));
     fputs(",\"counts\":", to);
     all.failed |= !print(to, counts_object(&n));
+    fputs(",\"exact\":", to);
+    all.failed |= !print(to, exactness_object(&x));
     fputs(",\"exposures\":[", to);
     if (p->journal && !all.failed)
         st = journal_list(p->journal, -1, 0, 0, print_exposure, &all, why);

@@ -104,6 +104,23 @@ static void print_counts(const struct journal_counts *n, FILE *to)
             rows == 1 ? "" : "s", text);
 }
 
+/* Only where exact data follow at all. */
+static enum status print_exactness(const struct status_picture *p, FILE *to, struct fault *why)
+{
+    struct journal_exactness x;
+    enum status st = journal_exactness(p->journal, &x, why);
+    if (st != ST_OK || x.followed == 0)
+        return st;
+    fprintf(to, "Exact at the far end: %" PRId64 " of %" PRId64 "; on their way: %" PRId64, x.exact,
+            x.delivered, x.under_way);
+    if (x.parked > 0)
+        fprintf(to, "; parked: %" PRId64, x.parked);
+    if (x.gone > 0)
+        fprintf(to, "; file gone: %" PRId64, x.gone);
+    fputs(".\n", to);
+    return ST_OK;
+}
+
 /* ---- the newest ---- */
 
 struct rows {
@@ -156,9 +173,9 @@ static enum status print_newest(const struct status_picture *p, const struct jou
 
 static void print_parked(FILE *to, const struct exposure *e)
 {
-    char name[64], first[80];
+    char name[64], first[96];
     status_shorten(e->name, 50, name, sizeof name);
-    snprintf(first, sizeof first, "  %s: ", name);
+    snprintf(first, sizeof first, "  %s%s: ", name, e->exact ? " (exact data)" : "");
     screen_say(to, 6, first, e->reason[0] ? e->reason : "no reason was kept");
     fprintf(to, "      then: skyferry-push retry %s\n", e->name);
 }
@@ -192,9 +209,9 @@ static void next_try(const struct status_picture *p, const struct exposure *e, c
 
 static void print_waiting(const struct status_picture *p, FILE *to, const struct exposure *e)
 {
-    char name[64], first[80], when[128], words[sizeof e->reason + sizeof when];
+    char name[64], first[96], when[128], words[sizeof e->reason + sizeof when];
     status_shorten(e->name, 50, name, sizeof name);
-    snprintf(first, sizeof first, "  %s: ", name);
+    snprintf(first, sizeof first, "  %s%s: ", name, e->exact ? " (exact data)" : "");
     next_try(p, e, when, sizeof when);
     snprintf(words, sizeof words, "%s %s", e->reason, when);
     screen_say(to, 6, first, words);
@@ -303,6 +320,9 @@ static bool print_details(void *ctx, const struct exposure *e)
     }
     if (e->stored_as[0])
         screen_say(r->to, 14, "  stored as   ", e->stored_as);
+    if (status_exact(e)[0])
+        fprintf(r->to, "  %-11s %s%s\n", "exact data", e->follow >= 0 ? "follow: " : "",
+                status_exact(e));
     print_stamps(e, r->to);
     return true;
 }
@@ -321,6 +341,8 @@ enum status status_table(const struct status_picture *p, FILE *to, struct fault 
         return p->journal ? journal_list(p->journal, -1, 0, 0, print_details, &r, why) : ST_OK;
     }
     print_counts(&n, to);
+    if (p->journal && (st = print_exactness(p, to, why)) != ST_OK)
+        return st;
     st = print_newest(p, &n, to, why);
     if (st == ST_OK && p->journal)
         st = print_attention(p, &n, to, why);

@@ -17,8 +17,15 @@ static bool asked_about(const struct sweep_item *i)
     return !i->broken[0] && i->of_night;
 }
 
-static enum status ask(struct sweep *s, struct fault *why)
+/* exact: of those that are held, which ones bit for bit? */
+static bool asked_exactly(const struct sweep_item *i)
 {
+    return asked_about(i) && i->held;
+}
+
+static enum status ask(struct sweep *s, bool exact, struct fault *why)
+{
+    bool (*wanted)(const struct sweep_item *) = exact ? asked_exactly : asked_about;
     enum status st = ST_RETRY;
     struct lane_options lane;
     size_t n = 0;
@@ -31,8 +38,9 @@ static enum status ask(struct sweep *s, struct fault *why)
     for (size_t i = 0; i < s->count; i++) {
         const struct sweep_item *item = &s->items[i];
         struct wire_have *h = &asked[n];
-        if (!asked_about(item))
+        if (!wanted(item))
             continue;
+        h->exact = exact;
         snprintf(h->name, sizeof h->name, "%s", item->name);
         snprintf(h->date_obs, sizeof h->date_obs, "%s", item->facts.date_obs);
         h->mtime_ns = item->file.mtime_ns;
@@ -45,11 +53,12 @@ static enum status ask(struct sweep *s, struct fault *why)
         lane.connect_timeout_s = s->o->timeout_s;
     /* With nothing to ask the far end is still greeted: an empty night must not pass for a
      * complete one while the line is down. */
-    st = n ? held_ask(&lane, asked, held, n, why) : lane_ask(&lane, NULL, &s->hello, NULL, why);
+    st = n ? held_ask(&lane, asked, held, n, &s->hello, why)
+           : lane_ask(&lane, NULL, &s->hello, NULL, why);
     n = 0;
     for (size_t i = 0; i < s->count && st == ST_OK; i++)
-        if (asked_about(&s->items[i]))
-            s->items[i].held = held[n++];
+        if (wanted(&s->items[i]))
+            *(exact ? &s->items[i].exact : &s->items[i].held) = held[n++];
 out:
     free(asked);
     free(held);
@@ -149,7 +158,7 @@ static int finish(struct sweep *s, const struct tally *before)
         return unreachable(&r.trouble);
     if (r.trouble.grade != ST_OK)
         fprintf(stderr, "skyferry-push: %s\n", r.trouble.text);
-    if (before->to_send > 0 && ask(s, &why) != ST_OK)
+    if (before->to_send > 0 && ask(s, false, &why) != ST_OK)
         return unreachable(&why);
     tally(s, &after);
     size_t sent = before->to_send - after.to_send;
@@ -157,6 +166,77 @@ static int finish(struct sweep *s, const struct tally *before)
            after.missing, after.total,
            after.total ? 100.0 * (double)after.held / (double)after.total : 100.0);
     return after.missing > after.excluded ? EXIT_INCOMPLETE : EXIT_DONE;
+}
+
+/* ---- exact data ---- */
+
+struct exact_tally {
+    size_t total, exact, to_send;
+};
+
+/* Of the night's exposures that are held; what --exp-min leaves behind stays as it is. */
+static void tally_exact(const struct sweep *s, struct exact_tally *t)
+{
+    *t = (struct exact_tally){0};
+    for (size_t i = 0; i < s->count; i++) {
+        const struct sweep_item *item = &s->items[i];
+        if (!asked_exactly(item))
+            continue;
+        t->total++;
+        t->exact += item->exact;
+        t->to_send += !item->exact && !excluded(s, item);
+    }
+}
+
+static void queue_exact(struct sweep *s)
+{
+    struct exposure e;
+    struct fault why;
+    for (size_t i = 0; i < s->count; i++) {
+        const struct sweep_item *item = &s->items[i];
+        if (!asked_exactly(item) || item->exact || excluded(s, item))
+            continue;
+        memset(&e, 0, sizeof e);
+        snprintf(e.path, sizeof e.path, "%s", item->path);
+        memcpy(e.name, item->name, sizeof e.name);
+        e.file = item->file;
+        e.facts = item->facts;
+        if (deliver_add_exact(s->deliver, &e, true, &why) != ST_OK)
+            printf("not queued: %s: %s\n", item->path, why.text);
+    }
+}
+
+/* What is held lossy gets its exact data. `code`: how the rest of the sweep ended. */
+static int send_exact(struct sweep *s, int code)
+{
+    struct deliver_result r = {0};
+    struct exact_tally before, after;
+    struct fault why;
+    if (ask(s, true, &why) != ST_OK)
+        return unreachable(&why);
+    if (!s->hello.exact) {
+        printf("exact data: the far end's %s does not know them; [sweep] lossless needs a newer "
+               "skyferry-pull there\n", s->hello.software);
+        return EXIT_INCOMPLETE;
+    }
+    tally_exact(s, &before);
+    printf("exact: %zu of %zu, to send %zu\n", before.exact, before.total, before.to_send);
+    if (before.to_send == 0 || s->o->dry_run)
+        return before.to_send ? EXIT_INCOMPLETE : code;
+    queue_exact(s);
+    deliver_wait(s->deliver, s->o->timeout_s, &r);
+    if (deliver_rest(s->deliver, print_rest, NULL, &why) != ST_OK)
+        fprintf(stderr, "skyferry-push: %s\n", why.text);
+    if (r.unreachable)
+        return unreachable(&r.trouble);
+    if (r.trouble.grade != ST_OK)
+        fprintf(stderr, "skyferry-push: %s\n", r.trouble.text);
+    if (ask(s, true, &why) != ST_OK)
+        return unreachable(&why);
+    tally_exact(s, &after);
+    printf("exact data sent: %zu of %zu, exact %zu of %zu\n", before.to_send - after.to_send,
+           before.to_send, after.exact, after.total);
+    return after.to_send ? EXIT_INCOMPLETE : code;
 }
 
 int sweep_command(const struct config *c, const struct sweep_options *o)
@@ -169,7 +249,7 @@ int sweep_command(const struct config *c, const struct sweep_options *o)
         fprintf(stderr, "skyferry-push: %s\n", why.text);
         goto out;
     }
-    if (ask(&s, &why) != ST_OK) {
+    if (ask(&s, false, &why) != ST_OK) {
         code = unreachable(&why);
         goto out;
     }
@@ -184,6 +264,9 @@ int sweep_command(const struct config *c, const struct sweep_options *o)
     } else {
         code = finish(&s, &t);
     }
+    bool delivered = code == EXIT_DONE || code == EXIT_INCOMPLETE;
+    if (settings_exact_sweep(&c->set) && delivered && t.total > 0)
+        code = send_exact(&s, code);
 out:
     deliver_close(&s.deliver);
     sweep_free(&s);

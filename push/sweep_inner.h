@@ -13,7 +13,7 @@ struct sweep_item {
     struct facts facts;
     char sha256[DIGEST_HEX];
     bool of_night;    /* of the night asked for, or of any */
-    bool held;
+    bool held, exact; /* at the far end; exact: bit for bit */
     char broken[512]; /* why it cannot be sent; "" when it can */
 };
 

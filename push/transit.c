@@ -75,6 +75,8 @@ static void end(struct transit *t, const struct fault *why, bool changed)
 
 bool transit_receipt_fits(const struct exposure *e, const struct receipt *r)
 {
+    if (e->exact && !r->exact)
+        return false;
     bool same_bundle = e->bundle_sha256[0] && strcmp(r->sha256, e->bundle_sha256) == 0 &&
                        r->size == e->bundle_size;
     bool same_source = e->source_sha256[0] && strcmp(r->source_sha256, e->source_sha256) == 0 &&
@@ -93,25 +95,32 @@ static void stored(struct transit *t)
     t->e.stamp[STAMP_LAST] = s.last_ns;
     t->e.stamp[STAMP_STORED] = clock_wall();
     snprintf(t->e.stored_as, sizeof t->e.stored_as, "%s", t->receipt.stored);
+    /* An answer about what was stored before tells itself how exact that is. */
+    if (!t->e.bundle_sha256[0] || strcmp(t->receipt.sha256, t->e.bundle_sha256) != 0)
+        t->e.fidelity = t->receipt.exact ? DELIVERED_EXACT : DELIVERED_LOSSY;
+    const char *what = t->e.exact ? "exact data " : "";
     double wire_s = (double)(s.last_ns - s.first_ns) / NS_PER_S;
     if (s.sent_bytes > 0 && wire_s > 0)
         log_info(AT(.stage = "ship", .exposure = t->e.name),
-                 "stored as %s, %.1f s after it was noticed: %.1f MB in %.1f s (%.0f Mbit/s)",
-                 t->receipt.stored,
+                 "%sstored as %s, %.1f s after it was noticed: %.1f MB in %.1f s (%.0f Mbit/s)",
+                 what, t->receipt.stored,
                  (double)(t->e.stamp[STAMP_STORED] - t->e.stamp[STAMP_NOTICED]) / NS_PER_S,
                  (double)s.sent_bytes / 1e6, wire_s, (double)s.sent_bytes * 8e-6 / wire_s);
     else
-        log_info(AT(.stage = "ship", .exposure = t->e.name), "stored already as %s",
-                 t->receipt.stored);
+        log_info(AT(.stage = "ship", .exposure = t->e.name), "%sstored already as %s",
+                 what, t->receipt.stored);
     end(t, &ok, false);
 }
 
 static void wrong_receipt(struct transit *t)
 {
     struct fault why;
-    fault(&why, ST_RETRY,
-          "the far end's receipt is for other bytes (its %.16s..., ours %.16s...); sends again",
-          t->receipt.sha256, t->e.bundle_sha256);
+    if (t->e.exact && !t->receipt.exact)
+        fault(&why, ST_RETRY, "the far end took the exact data for the lossy ones that it holds");
+    else
+        fault(&why, ST_RETRY,
+              "the far end's receipt is for other bytes (its %.16s..., ours %.16s...); sends again",
+              t->receipt.sha256, t->e.bundle_sha256);
     end(t, &why, false);
 }
 
@@ -149,6 +158,7 @@ static bool add_shipment(struct transit *t)
 {
     struct fault why;
     struct shipment_order o = {.number = t->o.number, .urgency = t->o.urgency,
+                               .background = t->e.exact,
                                .path = t->bundle, .ctx = t, .received = on_received,
                                .refused = on_refused};
     memcpy(o.open.id, t->e.bundle_id, sizeof o.open.id);
@@ -156,6 +166,7 @@ static bool add_shipment(struct transit *t)
     snprintf(o.open.date_obs, sizeof o.open.date_obs, "%s", t->e.facts.date_obs);
     o.open.mtime_ns = t->e.file.mtime_ns;
     o.open.resume = t->o.resume;
+    o.open.exact = t->e.exact;
     if (ship_add(t->o.ship, &o, &t->shipment, &why) == ST_OK)
         return true;
     end(t, &why, false);
@@ -166,7 +177,8 @@ static void finish_shipment(struct transit *t)
 {
     struct wire_commit c = {.size = t->e.bundle_size, .source_size = t->e.file.size,
                             .noticed_ns = t->e.stamp[STAMP_NOTICED],
-                            .encoded_ns = t->e.stamp[STAMP_ENCODED]};
+                            .encoded_ns = t->e.stamp[STAMP_ENCODED],
+                            .exact = t->e.fidelity == DELIVERED_EXACT};
     memcpy(c.sha256, t->e.bundle_sha256, sizeof c.sha256);
     memcpy(c.source_sha256, t->e.source_sha256, sizeof c.source_sha256);
     snprintf(c.source_name, sizeof c.source_name, "%s", fs_basename(t->e.path));
@@ -219,6 +231,13 @@ static void on_encoded(void *ctx, const struct encode_result *r)
         end(t, &r->why, r->changed);
         return;
     }
+    if (t->e.exact && !r->exact) {
+        struct fault why;
+        fault(&why, ST_REJECT, "%s cannot carry all of it exactly", t->codec.method);
+        end(t, &why, false);
+        return;
+    }
+    t->e.fidelity = r->exact ? DELIVERED_EXACT : DELIVERED_LOSSY;
     t->e.ccds = r->ccds;
     t->e.bundle_size = r->bundle_size;
     memcpy(t->e.bundle_sha256, r->bundle_sha256, DIGEST_HEX);
@@ -330,6 +349,11 @@ enum status transit_start(const struct transit_order *o, struct transit **out, s
 int64_t transit_exposure(const struct transit *t)
 {
     return t->e.id;
+}
+
+bool transit_is_exact(const struct transit *t)
+{
+    return t->e.exact;
 }
 
 void transit_state(const struct transit *t, struct shipment_state *out)

@@ -38,7 +38,10 @@ int64_t transit_exposure(const struct transit *t); /* its id */
 /* What has been sent and acknowledged so far (all 0 before the first byte). */
 void transit_state(const struct transit *t, struct shipment_state *out);
 
-/* Does the receipt speak of this bundle, or of the same source file stored before? */
+bool transit_is_exact(const struct transit *t);    /* exact data that follow a delivery */
+
+/* Does the receipt speak of this bundle, or of the same source file stored before? Of exact
+ * data only a receipt of exact data does. */
 bool transit_receipt_fits(const struct exposure *e, const struct receipt *r);
 
 #endif

@@ -1,0 +1,23 @@
+/* What the files of the journal share among themselves. Not for others. */
+#ifndef SKYFERRY_JOURNAL_INNER_H
+#define SKYFERRY_JOURNAL_INNER_H
+
+#include "push/journal.h"
+
+struct journal {
+    struct db *db;
+};
+
+/* Of `FROM exposures`, in the order that journal_read takes. */
+#define JOURNAL_COLUMNS                                                                           \
+    "id, path, name, size, mtime_ns, inode, closed, changed_ns, origin, request, state, "         \
+    "attempts, due_ns, reason, expnum, object, filter, obstype, propid, date_obs, date_ns, "      \
+    "exptime, ccds, source_sha256, bundle_id, bundle_size, bundle_sha256, stored_as, "            \
+    "sent_bytes, noticed_ns, settled_ns, encode_ns, encoded_ns, first_ns, last_ns, stored_ns, "   \
+    "done_ns, exact, fidelity, "                                                                  \
+    "(SELECT state FROM exposures AS x WHERE x.path = exposures.path"                             \
+    " AND x.size = exposures.size AND x.mtime_ns = exposures.mtime_ns"                            \
+    " AND x.inode = exposures.inode AND x.exact = 1)"
+void journal_read(struct exposure *e, const struct db_row *row);
+
+#endif
