@@ -68,6 +68,7 @@ void exposure_restart(struct exposure *e, const struct identity *file, int64_t n
     e->source_sha256[0] = e->bundle_id[0] = e->bundle_sha256[0] = e->stored_as[0] = '\0';
     e->bundle_size = e->sent_bytes = 0;
     e->fidelity = DELIVERED_UNKNOWN;
+    e->follow = -1;
     memset(e->stamp, 0, sizeof e->stamp);
     e->stamp[STAMP_NOTICED] = now_ns;
 }

@@ -45,7 +45,7 @@ enum exposure_stamp {
 /* What the far end was given: the pixels bit for bit, or less? */
 enum delivered {
     DELIVERED_UNKNOWN, /* not delivered, or by a release that did not note it */
-    DELIVERED_LOSSY,
+    DELIVERED_LOSSY,   /* 1: in the journal's index */
     DELIVERED_EXACT,
     DELIVERED_GONE     /* lossy, and the file is no longer there for the exact data to follow */
 };

@@ -112,10 +112,10 @@ static void take_next(struct flow *f)
 /* One at a time: a row that waits, with a reason, is the one. */
 static bool is_one_on_its_way(struct flow *f)
 {
-    struct journal_exactness x;
     struct fault why;
-    if (journal_exactness(f->o.journal, &x, &why) == ST_OK)
-        return x.under_way > 0;
+    bool waits = true;
+    if (journal_exact_waits(f->o.journal, &waits, &why) == ST_OK)
+        return waits;
     flow_trouble(f, &why);
     return true;
 }

@@ -156,6 +156,20 @@ static enum status on_save(void *ctx, const struct exposure *e)
     return st;
 }
 
+/* What a receipt means for the other row of this version, if there is one. */
+static void pair_up(struct flow *f, const struct exposure *e)
+{
+    struct fault why;
+    enum status st = ST_OK;
+    if (e->exact)
+        st = journal_exact_came(f->o.journal, e, &why);
+    else if (e->fidelity == DELIVERED_LOSSY)
+        /* The far end answers with exact data where it has them: it has none any more. */
+        st = journal_exact_forget(f->o.journal, e, &why);
+    if (st != ST_OK)
+        flow_trouble(f, &why);
+}
+
 static void on_ended(void *ctx, struct transit *t, const struct exposure *ended,
                      const struct fault *why, bool changed)
 {
@@ -167,13 +181,10 @@ static void on_ended(void *ctx, struct transit *t, const struct exposure *ended,
         flow_restart(f, &e, why);
         return;
     }
-    struct fault trouble;
     if (flow_move(f, &e, why) != ST_OK)
         return;
-    /* The far end has just taken a lossy bundle: it holds no exact one, whatever it held once. */
-    if (e.state == EXPOSURE_STORED && !e.exact && e.fidelity == DELIVERED_LOSSY &&
-        journal_exact_forget(f->o.journal, &e, &trouble) != ST_OK)
-        flow_trouble(f, &trouble);
+    if (e.state == EXPOSURE_STORED)
+        pair_up(f, &e);
     if (e.state == EXPOSURE_STORED)
         crash_point(e.exact ? "push:exactstored" : "push:stored");
     if (e.state == EXPOSURE_PARKED) {

@@ -52,7 +52,8 @@ static const char *const migrations[] = {
     "DROP TABLE exposures;"
     "ALTER TABLE new RENAME TO exposures;"
     "CREATE INDEX exposures_state ON exposures (state, due_ns);"
-    "CREATE INDEX exposures_request ON exposures (request) WHERE request != 0;",
+    "CREATE INDEX exposures_request ON exposures (request) WHERE request != 0;"
+    "CREATE INDEX exposures_lossy ON exposures (mtime_ns) WHERE exact = 0 AND fidelity = 1;",
     NULL};
 
 enum status journal_open(const char *spool, bool read_only, struct journal **out,

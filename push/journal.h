@@ -86,6 +86,10 @@ enum status journal_exact_of(struct journal *j, const struct exposure *e, struct
                              bool *found, struct fault *why);
 /* The newest delivery that was lossy and has no row of exact data yet. */
 enum status journal_owed(struct journal *j, struct exposure *out, bool *found, struct fault *why);
+/* This row of exact data is stored: their delivery is exact now. */
+enum status journal_exact_came(struct journal *j, const struct exposure *e, struct fault *why);
+/* Does any row of exact data wait, or is under way? */
+enum status journal_exact_waits(struct journal *j, bool *waits, struct fault *why);
 /* The far end has lost them: a row of this version that is done or parked is void. */
 enum status journal_exact_forget(struct journal *j, const struct exposure *e, struct fault *why);
 /* Rows that wait for an idle line, which nobody asked for, are dropped. */

@@ -36,11 +36,29 @@ enum status journal_owed(struct journal *j, struct exposure *out, bool *found, s
     enum status st = db_each(
         j->db, why, take_one, &o,
         "SELECT " JOURNAL_COLUMNS " FROM exposures WHERE state IN ('stored', 'done') AND exact = 0"
-        " AND fidelity = ? AND NOT EXISTS (SELECT 1 FROM exposures AS x WHERE"
+        " AND fidelity = 1 AND NOT EXISTS (SELECT 1 FROM exposures AS x WHERE"
         " x.path = exposures.path AND x.size = exposures.size AND x.mtime_ns = exposures.mtime_ns"
-        " AND x.inode = exposures.inode AND x.exact = 1) ORDER BY mtime_ns DESC, id DESC LIMIT 1",
-        "i", (int64_t)DELIVERED_LOSSY);
+        " AND x.inode = exposures.inode AND x.exact = 1) ORDER BY mtime_ns DESC LIMIT 1",
+        "");
     *found = o.found;
+    return st;
+}
+
+enum status journal_exact_came(struct journal *j, const struct exposure *e, struct fault *why)
+{
+    return db_run(j->db, why,
+                  "UPDATE exposures SET fidelity = ? WHERE " SAME_VERSION " AND exact = 0"
+                  " AND state IN ('stored', 'done')",
+                  "isiii", (int64_t)DELIVERED_EXACT, VERSION_OF(e));
+}
+
+enum status journal_exact_waits(struct journal *j, bool *waits, struct fault *why)
+{
+    int64_t n = 0;
+    enum status st = db_int(j->db, why, &n, 0,
+                            "SELECT EXISTS (SELECT 1 FROM exposures WHERE exact = 1"
+                            " AND state IN ('ready', 'sending'))", "");
+    *waits = n != 0;
     return st;
 }
 

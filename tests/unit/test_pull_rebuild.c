@@ -233,6 +233,52 @@ static void a_foreign_fits_file_is_no_ccd(void **state)
 
 #define NIGHT_OF(test) cmocka_unit_test_setup_teardown(test, night_setup, store_teardown)
 
+/* The pair of a lossy bundle and the exact one that followed, found with every state of the
+ * files: all lossy, one exact already, all exact; with both bundles and with the exact alone. */
+static void exact_data_that_followed_are_one_exposure(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        char lines[200];
+        snprintf(lines, sizeof lines, "[jobs]\nccds_per_job = 1\ndry_run = yes\n[store]\n"
+                 "keep_lossy = %s\n", i == 2 ? "no" : "yes");
+        load_settings(lines);
+        remove_tree(settings.root);
+        store_lossy("exp_7");
+        run_agent(1);
+        struct exposure lossy = exposure_named("exp_7"), x;
+        struct buf file = {0};
+        slurp(in_store("rawdata/ut160901/11/Field.g.ut160901.7_11.fits"), &file);
+        store_exact("exp_7");
+        if (i > 0)
+            for (int n = 0; n < 50 && exposure_named("exp_7").stamp[STAMP_RENEWED] == 0; n++)
+                run_agent(1);
+        if (i == 1) /* as a crash left it */
+            TRY(fs_write_file(in_store("rawdata/ut160901/11/Field.g.ut160901.7_11.fits"), file.data,
+                              file.len, false, WHY));
+        buf_free(&file);
+        if (i == 2)
+            run_agent(1);
+        assert_int_equal(exists("bundles/ut160901/exp_7.tar"), i < 2);
+        assert_int_equal(unlink(settings.catalogue), 0);
+        assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+        x = exposure_named("exp_7");
+        assert_string_equal(x.bundle, "bundles/ut160901/exp_7.exact.tar");
+        assert_int_equal(x.exact, i == 2 ? EXACT_YES : EXACT_COMING);
+        assert_int_equal(x.state == EX_STORED, i < 2);
+        assert_true(x.stamp[STAMP_STORED] == lossy.stamp[STAMP_STORED]);
+        assert_true(x.placed == 2 && x.jobs == 2);
+        run_agent(1);
+        x = exposure_named("exp_7");
+        assert_int_equal(x.exact, EXACT_YES);
+        assert_int_equal(x.state, EX_DONE);
+        assert_true(x.placed == 2 && x.faults == 0 && x.jobs == 2);
+        assert_int_equal(call(command_verify, NULL, NULL), EXIT_DONE);
+        assert_said(i < 2 ? "2 placed files and 2 bundles checked, 0 problems"
+                          : "2 placed files and 1 bundles checked, 0 problems");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +293,7 @@ int main(void)
         NIGHT_OF(a_damaged_catalogue_can_be_rebuilt),
         NIGHT_OF(folders_of_an_earlier_round_are_no_jobs),
         NIGHT_OF(a_foreign_fits_file_is_no_ccd),
+        NIGHT_OF(exact_data_that_followed_are_one_exposure),
     };
     return cmocka_run_group_tests_name("pull rebuild and verify", tests, NULL, NULL);
 }

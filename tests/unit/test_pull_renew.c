@@ -337,6 +337,37 @@ static void the_workspace_follows(void **state)
     }
 }
 
+/* Carried over on a disk, without a receipt. */
+static void they_may_come_by_hand(void **state)
+{
+    (void)state;
+    lossy_first();
+    struct recipe r = {.name = "exp_7", .seed = 7};
+    cook(&r, in_store("exp_7.tar"));
+    run_renewal();
+    struct exposure x = exposure_named("exp_7");
+    assert_int_equal(exposures(), 1);
+    assert_int_equal(x.exact, EXACT_YES);
+    assert_string_equal(x.bundle, "bundles/ut160901/exp_7~2.tar");
+    assert_true(is_exact(CCD11, 1) && is_exact(CCD12, 2));
+    assert_false(exists(LOSSY));
+}
+
+/* What was delivered exactly at once is not replaced by anything; a second copy is a twin. */
+static void what_is_exact_needs_nothing(void **state)
+{
+    (void)state;
+    struct recipe r = {.name = "exp_7", .seed = 7};
+    store_as(&r, NIGHT, "exp_7");
+    run_agent(1);
+    assert_int_equal(exposure_named("exp_7").exact, EXACT_YES);
+    assert_true(exposure_named("exp_7").stamp[STAMP_RENEWED] == 0);
+    store_exact("exp_7");
+    run_agent(2);
+    assert_int_equal(exposures(), 2);
+    assert_true(exists(LOSSY) && exists(EXACT));
+}
+
 #define IN_STORE(test) cmocka_unit_test_setup_teardown(test, store_setup, store_teardown)
 
 int main(void)
@@ -352,6 +383,8 @@ int main(void)
         IN_STORE(both_are_kept_when_asked_for),
         IN_STORE(jobs_run_again_only_when_asked),
         IN_STORE(the_workspace_follows),
+        IN_STORE(they_may_come_by_hand),
+        IN_STORE(what_is_exact_needs_nothing),
     };
     return cmocka_run_group_tests_name("exact data that follow", tests, NULL, NULL);
 }

@@ -388,6 +388,10 @@ static void test_ids(void **state)
     e.file.mtime_ns++;
     encode_id(&e, &camera, &a, two);
     assert_string_not_equal(one, two);
+    /* Exact data are never taken for a delivery, even of the same codec. */
+    e.exact = true;
+    encode_id(&e, &camera, &a, one);
+    assert_string_not_equal(one, two);
 }
 
 int main(void)

@@ -132,6 +132,16 @@ static void test_receipts(void **state)
     memset(&e.source_sha256, 0, DIGEST_HEX);
     memset(&r, 0, sizeof r);
     assert_false(transit_receipt_fits(&e, &r)); /* nothing known proves nothing */
+    /* The receipt of the lossy delivery is none for the exact data. */
+    memset(e.source_sha256, 'b', 64);
+    memset(r.source_sha256, 'b', 64);
+    r.source_size = 100;
+    e.exact = true;
+    assert_false(transit_receipt_fits(&e, &r));
+    r.exact = true;
+    assert_true(transit_receipt_fits(&e, &r));
+    e.exact = false;
+    assert_true(transit_receipt_fits(&e, &r)); /* but the other way round */
 }
 
 /* ---- the engine ---- */

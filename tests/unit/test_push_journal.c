@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "common/clock.h"
+#include "common/db.h"
 #include "push/journal.h"
 #include "tests/unit/scratch.h"
 
@@ -298,11 +299,189 @@ static void test_roots(void **state)
     assert_int_equal(strlen(root), 160);
 }
 
+/* ---- exact data that follow ---- */
+
+static struct exposure delivered(const char *path, int64_t version, int fidelity)
+{
+    struct exposure e = fresh(path, version);
+    OK(journal_add(j, &e, &why));
+    e.state = EXPOSURE_DONE;
+    e.fidelity = fidelity;
+    OK(journal_save(j, &e, &why));
+    return e;
+}
+
+static bool busy(void)
+{
+    bool is = false;
+    OK(journal_busy(j, &is, &why));
+    return is;
+}
+
+static void exactness(int64_t delivered, int64_t exact, int64_t under_way, int64_t parked,
+                      int64_t gone)
+{
+    struct journal_exactness x;
+    OK(journal_exactness(j, &x, &why));
+    assert_int_equal(x.delivered, delivered);
+    assert_int_equal(x.exact, exact);
+    assert_int_equal(x.under_way, under_way);
+    assert_int_equal(x.parked, parked);
+    assert_int_equal(x.gone, gone);
+}
+
+static bool count_rows(void *ctx, const struct exposure *e)
+{
+    (void)e;
+    ++*(int *)ctx;
+    return true;
+}
+
+static void test_exact_data_have_a_row_of_their_own(void **state)
+{
+    struct exposure old = delivered("/d/old.fits", 1, DELIVERED_LOSSY),
+                    lossy = delivered("/d/x.fits", 2, DELIVERED_LOSSY), got, row;
+    bool found, waits;
+    int64_t n;
+    int rows = 0;
+    struct journal_counts counts;
+    (void)state;
+    delivered("/d/e.fits", 3, DELIVERED_EXACT);
+    delivered("/d/g.fits", 4, DELIVERED_GONE);
+    delivered("/d/u.fits", 5, DELIVERED_UNKNOWN);
+    exactness(5, 1, 0, 0, 1);
+    assert_false(busy());
+    OK(journal_owed(j, &got, &found, &why));
+    assert_true(found && got.id == lossy.id && got.follow == -1); /* the newest file */
+    row = lossy;
+    exposure_restart(&row, &lossy.file, 9);
+    row.exact = true;
+    row.state = EXPOSURE_READY;
+    OK(journal_add(j, &row, &why));
+    assert_int_not_equal(row.id, lossy.id);
+    assert_int_equal(journal_add(j, &row, &why), ST_REJECT);
+    exactness(5, 1, 1, 0, 1);
+    OK(journal_exact_waits(j, &waits, &why));
+    assert_true(waits && !busy()); /* they are no reason to wait with anything */
+    OK(journal_owed(j, &got, &found, &why));
+    assert_true(found && got.id == old.id);
+    /* It is seen where it must be and stands in nobody's way elsewhere. */
+    OK(journal_exact_of(j, &lossy, &got, &found, &why));
+    assert_true(found && got.id == row.id && got.exact);
+    OK(journal_by_version(j, lossy.path, &lossy.file, &got, &found, &why));
+    assert_true(found && got.id == lossy.id && got.follow == EXPOSURE_READY);
+    OK(journal_by_path(j, lossy.path, &got, &found, &why));
+    assert_int_equal(got.id, lossy.id);
+    OK(journal_list(j, -1, 0, 0, count_rows, &rows, &why));
+    assert_int_equal(rows, 5);
+    OK(journal_list(j, EXPOSURE_READY, 0, 0, count_rows, &rows, &why));
+    assert_int_equal(rows, 6);
+    OK(journal_count(j, 0, &counts, &why));
+    assert_true(counts.rows[EXPOSURE_READY] == 0 && counts.rows[EXPOSURE_DONE] == 5);
+    OK(journal_ask(j, row.id, ORIGIN_SWEEP, 77, &why));
+    OK(journal_count(j, 77, &counts, &why));
+    assert_int_equal(counts.rows[EXPOSURE_READY], 1);
+    /* Parked, and tried again: it need not be found whole once more. */
+    row.state = EXPOSURE_PARKED;
+    OK(journal_save(j, &row, &why));
+    exactness(5, 1, 0, 1, 1);
+    OK(journal_unpark(j, lossy.name, &n, &why));
+    assert_int_equal(n, 1);
+    OK(journal_get(j, row.id, &row, &found, &why));
+    assert_int_equal(row.state, EXPOSURE_READY);
+    /* There, and lost again. */
+    row.state = EXPOSURE_STORED;
+    OK(journal_save(j, &row, &why));
+    OK(journal_exact_came(j, &row, &why));
+    exactness(5, 2, 0, 0, 1);
+    OK(journal_get(j, lossy.id, &got, &found, &why));
+    assert_true(got.fidelity == DELIVERED_EXACT && got.follow == EXPOSURE_STORED);
+    row.state = EXPOSURE_DONE;
+    OK(journal_save(j, &row, &why));
+    lossy.fidelity = DELIVERED_LOSSY;
+    OK(journal_save(j, &lossy, &why));
+    OK(journal_exact_forget(j, &lossy, &why));
+    OK(journal_owed(j, &got, &found, &why));
+    assert_int_equal(got.id, lossy.id);
+    exactness(5, 1, 0, 0, 1);
+}
+
+static void test_what_nobody_asked_for_is_dropped(void **state)
+{
+    struct exposure a = delivered("/d/a.fits", 1, DELIVERED_LOSSY), row = a, asked;
+    bool found;
+    (void)state;
+    row.exact = true;
+    row.state = EXPOSURE_READY;
+    OK(journal_add(j, &row, &why));
+    asked = delivered("/d/b.fits", 2, DELIVERED_LOSSY);
+    asked.exact = true;
+    asked.state = EXPOSURE_READY;
+    asked.origin = ORIGIN_SWEEP;
+    OK(journal_add(j, &asked, &why));
+    OK(journal_exact_drop(j, &why));
+    OK(journal_exact_of(j, &a, &row, &found, &why));
+    assert_false(found);
+    OK(journal_exact_of(j, &asked, &row, &found, &why));
+    assert_true(found);
+}
+
+/* A journal as the release before exact data left it: nothing of it is lost or numbered anew. */
+static void test_a_journal_of_before_is_taken_over(void **state)
+{
+    static const char *const one_schema[] = {
+        "CREATE TABLE exposures ("
+        " id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, name TEXT NOT NULL,"
+        " size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,"
+        " closed INTEGER NOT NULL, changed_ns INTEGER NOT NULL,"
+        " origin INTEGER NOT NULL, request INTEGER NOT NULL,"
+        " state TEXT NOT NULL, attempts INTEGER NOT NULL, due_ns INTEGER NOT NULL,"
+        " reason TEXT NOT NULL,"
+        " expnum INTEGER, object TEXT, filter TEXT, obstype TEXT, propid TEXT, date_obs TEXT,"
+        " date_ns INTEGER, exptime REAL, ccds INTEGER, source_sha256 TEXT,"
+        " bundle_id TEXT, bundle_size INTEGER, bundle_sha256 TEXT, stored_as TEXT,"
+        " sent_bytes INTEGER,"
+        " noticed_ns INTEGER, settled_ns INTEGER, encode_ns INTEGER, encoded_ns INTEGER,"
+        " first_ns INTEGER, last_ns INTEGER, stored_ns INTEGER, done_ns INTEGER,"
+        " UNIQUE (path, size, mtime_ns, inode));"
+        "CREATE INDEX exposures_state ON exposures (state, due_ns);"
+        "CREATE INDEX exposures_request ON exposures (request) WHERE request != 0;"
+        "CREATE TABLE digests (path TEXT PRIMARY KEY, size INTEGER NOT NULL,"
+        " mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+        "INSERT INTO exposures (id, path, name, size, mtime_ns, inode, closed, changed_ns, origin,"
+        " request, state, attempts, due_ns, reason, object, stored_as, done_ns) VALUES"
+        " (41, '/d/a.fits', 'a', 1, 2, 3, 0, 4, 0, 0, 'done', 0, 0, '', 'M 31', 'ut/a.tar', 99),"
+        " (44, '/d/z.fits', 'z', 1, 2, 3, 0, 4, 0, 0, 'seen', 0, 0, '', '', '', 0);"
+        "DELETE FROM exposures WHERE id = 44;",
+        NULL};
+    struct exposure e, next = fresh("/d/new.fits", 9);
+    struct db *db;
+    char path[4096];
+    bool found;
+    (void)state;
+    journal_close(&j);
+    scratch_path(&scratch, JOURNAL_NAME, path);
+    scratch_remove(&scratch);
+    assert_int_equal(scratch_make(&scratch), 0);
+    OK(db_open(scratch_path(&scratch, JOURNAL_NAME, path), one_schema, false, &db, &why));
+    db_close(&db);
+    OK(journal_open(scratch.dir, false, &j, &why));
+    OK(journal_by_path(j, "/d/a.fits", &e, &found, &why));
+    assert_true(found && e.id == 41 && e.state == EXPOSURE_DONE && e.stamp[STAMP_DONE] == 99);
+    assert_string_equal(e.facts.object, "M 31");
+    assert_string_equal(e.stored_as, "ut/a.tar");
+    assert_true(!e.exact && e.fidelity == DELIVERED_UNKNOWN);
+    OK(journal_add(j, &next, &why));
+    assert_int_equal(next.id, 45);
+    exactness(1, 0, 0, 0, 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_a_row_comes_back_as_it_was), T(test_one_row_a_version), T(test_what_is_due),
+        T(test_a_row_comes_back_as_it_was), T(test_one_row_a_version), T(test_exact_data_have_a_row_of_their_own), T(test_what_nobody_asked_for_is_dropped), T(test_a_journal_of_before_is_taken_over), T(test_what_is_due),
         T(test_candidates), T(test_counts_lists_and_retry), T(test_save_leaves_the_request_alone),
         T(test_digests_and_notes), cmocka_unit_test(test_roots),
     };

@@ -51,6 +51,23 @@ static void test_serial_takes_the_newest_alone(void **state)
     assert_int_equal(order_pick(&p, items, 0, 0), 0);
 }
 
+/* In every mode, however new they are and even when they were begun before. */
+static void test_exact_data_go_last(void **state)
+{
+    (void)state;
+    for (int mode = ORDER_PARALLEL; mode <= ORDER_BATCH; mode++) {
+        struct order_policy p = {(enum order_mode)mode, 4, 4};
+        struct order_item items[] = {{.id = 1, .date_ns = 900 * S, .exact = true, .begun = true},
+                                     {.id = 3, .date_ns = 300 * S, .backfill = true},
+                                     {.id = 2, .date_ns = 800 * S, .exact = true}};
+        order_pick(&p, items, 3, 0);
+        assert_int_equal(items[0].id, 3);
+        assert_int_equal(items[1].id, 1);
+        for (int i = 1; i < 3; i++)
+            assert_true(order_urgency(&p, &items[0]) > order_urgency(&p, &items[i]));
+    }
+}
+
 static void test_batch_waits_for_the_whole_round(void **state)
 {
     struct order_policy p = {ORDER_BATCH, 3, 2};
@@ -114,7 +131,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words),
-        cmocka_unit_test(test_serial_takes_the_newest_alone),
+        cmocka_unit_test(test_serial_takes_the_newest_alone), cmocka_unit_test(test_exact_data_go_last),
         cmocka_unit_test(test_batch_waits_for_the_whole_round),
         cmocka_unit_test(test_parallel_fills_its_window_in_order_of_arrival),
         cmocka_unit_test(test_begun_goes_first_in_every_mode),

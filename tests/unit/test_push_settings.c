@@ -79,9 +79,34 @@ static void test_defaults(void **state)
     assert_true(codec.q == 1);
     assert_false(codec.lossless);
     assert_true(fidelity_rung(&codec) == 10);
+    assert_false(settings_exact_idle(s) || settings_exact_sweep(s));
+    settings_exact_codec(s, &codec);
+    assert_string_equal(codec.method, "jxl");
     settings_lane(s, &lane);
     assert_true(lane.user[0]); /* our own account */
     assert_true(strstr(lane.agent, " pid "));
+}
+
+static void test_exact_data_are_never_lossy(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *when;
+        bool idle, sweep;
+    } cases[] = {{"idle", true, false}, {"sweep", false, true}, {"both", true, true}};
+    struct fidelity codec;
+    for (size_t i = 0; i < 3; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "[codec]\nqstep = 0.001\n[sweep]\nlossless = yes\n"
+                 "lossless_method = htj2k\nlossless_when = %s\n", cases[i].when);
+        if (!load(text, 0, NULL))
+            fail_msg("%.*s", (int)report.text.len, (char *)report.text.data);
+        assert_int_equal(settings_exact_idle(&config.set), cases[i].idle);
+        assert_int_equal(settings_exact_sweep(&config.set), cases[i].sweep);
+        settings_exact_codec(&config.set, &codec);
+        assert_string_equal(codec.method, "htj2k");
+        assert_true(codec.lossless);
+    }
 }
 
 static void test_every_problem_at_once(void **state)
@@ -228,7 +253,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_defaults), T(test_every_problem_at_once), T(test_needs),
+        T(test_defaults), T(test_exact_data_are_never_lossy), T(test_every_problem_at_once), T(test_needs),
         T(test_spool_inside_the_watched_directory), T(test_overrides_lie_on_top),
         T(test_lossless), T(test_how_lossy_is_said_once), T(test_what_a_reload_changes), T(test_rows_are_complete),
     };
