@@ -253,7 +253,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_defaults), T(test_exact_data_are_never_lossy), T(test_every_problem_at_once), T(test_needs),
+        T(test_defaults), T(test_exact_data_are_never_lossy), T(test_every_problem_at_once),
+        T(test_needs),
         T(test_spool_inside_the_watched_directory), T(test_overrides_lie_on_top),
         T(test_lossless), T(test_how_lossy_is_said_once), T(test_what_a_reload_changes), T(test_rows_are_complete),
     };
