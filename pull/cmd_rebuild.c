@@ -83,8 +83,8 @@ static enum status fill(struct rebuilding *r, struct exposure *x, const struct m
     if (st == ST_OK)
         st = rebuild_jobs(r->s, r->cat, x, &jobs, why);
     x->stamp[STAMP_INDEXED] = x->stamp[STAMP_STORED];
-    if (x->exact == EXACT_COMING)
-        x->stamp[STAMP_RENEWED] = 0;
+    if (x->stamp[STAMP_RENEWED])
+        x->stamp[STAMP_RENEWED] = x->exact == EXACT_YES ? x->stamp[STAMP_PLACED] : 0;
     x->state = jobs.ccds_waiting || x->exact == EXACT_COMING ? EX_STORED
                : jobs.ccds_without > 0   ? EX_PLACED
                : jobs.active > 0         ? EX_WORKING

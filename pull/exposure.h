@@ -26,7 +26,7 @@ enum stamp {
 };
 extern const char *const stamp_names[STAMPS];
 
-/* Are the placed pixels those of the source file, bit for bit? */
+/* Are the placed pixels those of the source file, bit for bit? Stored as numbers. */
 enum exactness {
     EXACT_NO,
     EXACT_COMING, /* `bundle` is the exact one that followed; lossy files are still placed */

@@ -48,6 +48,8 @@ enum status placing_file(const struct pull_settings *s, const struct exposure *x
         memcpy(file->known.datasum, c->datasum, sizeof file->known.datasum);
         memcpy(file->known.checksum, c->checksum, sizeof file->known.checksum);
         file->known.size = c->size;
+        if (file->conflict == PLACE_REPLACE && !x->force)
+            file->conflict = PLACE_PARK; /* what somebody changed since is not ours to replace */
     }
     if (st != ST_OK || camera_obstype(&s->camera, x->facts.obstype) != OBS_SCIENCE)
         return st;

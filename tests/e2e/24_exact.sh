@@ -174,6 +174,7 @@ shot 240008
 came() { push_states | grep -q '^DECam_00240008 done$'; }
 eventually "a new exposure comes in the middle and is delivered" 20 came
 same "before the exact data are" "$(state_of DECam_00240007)" sending
+echo "# $(push status --json DECam_00240008 | jq '.exposures[0].seconds') s after it was noticed"
 push status >"$WORK/table"
 says "status shows them on their way" "$WORK/table" 'on their way: 1'
 stop push KILL

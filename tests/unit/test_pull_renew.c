@@ -174,6 +174,21 @@ static void a_file_that_somebody_changed_is_kept(void **state)
     assert_false(exists(LOSSY));
 }
 
+/* The rule for two exposures of one name is none for what a person did. */
+static void replace_does_not_mean_that(void **state)
+{
+    (void)state;
+    struct ccd ccds[2];
+    load_settings(SETTLED "[place]\non_conflict = replace\n");
+    lossy_first();
+    damage(CCD11, 8000);
+    store_exact("exp_7");
+    run_renewal();
+    ccds_of("exp_7", ccds);
+    assert_int_equal(ccds[0].state, CCD_PARKED);
+    assert_true(is_exact(CCD12, 2));
+}
+
 static void force_replaces_even_that(void **state)
 {
     (void)state;
@@ -375,6 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_STORE(lossy_files_become_exact),
         IN_STORE(a_file_that_somebody_changed_is_kept),
+        IN_STORE(replace_does_not_mean_that),
         IN_STORE(force_replaces_even_that),
         IN_STORE(the_exact_data_win),
         IN_STORE(they_mend_what_lossy_data_could_not_give),
