@@ -31,8 +31,8 @@ enum status part_write(struct part *p, int64_t offset, const void *bytes, size_t
                        struct fault *why);
 /* Size, digest, fsync, receipt, rename to bundles/NIGHT/NAME.tar (NAME~2.tar ... when that
  * name holds another file; NAME.exact.tar for exact data that follow), fsync of the directories;
- * idempotent. An exact bundle answers for a lossy one of the same source, never the reverse. RETRY with the part
- * emptied when the digest is wrong; WAIT when bytes are still missing. */
+ * idempotent. An exact bundle answers for a lossy one of the same source, never the reverse.
+ * RETRY with the part emptied when the digest is wrong; WAIT when bytes are still missing. */
 enum status part_commit(struct part *p, const struct wire_commit *c, struct receipt *out,
                         struct fault *why);
 enum status part_abort(struct part *p, struct fault *why);

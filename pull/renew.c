@@ -179,8 +179,8 @@ static enum status remove_former(struct agent *a, const struct other_bundle *b, 
         return ST_OK;
     }
     crash_point("pull:exactremoved");
-    log_info(AT(.stage = "exact", .exposure = x.name), "every ccd is exact now: the lossy bundle %s "
-             "is removed", b->path);
+    log_info(AT(.stage = "exact", .exposure = x.name), "every ccd is exact now: the lossy bundle "
+             "%s is removed", b->path);
     st = fs_sync_dir(folder, why);
     return st == ST_OK ? catalogue_drop_bundle(a->cat, b->path, why) : st;
 }

@@ -300,8 +300,8 @@ static void draw_facts(struct detail *d, const struct exposure *x)
         fprintf(d->to, "  %g s", x->facts.exptime);
     static const char *const exact[] = {"", ", exact data are being placed", ", exact"};
     fprintf(d->to, "\n  %s, %.1f MB%s\n  %d of %d ccds placed, %d of %d jobs done, %d faults\n",
-            x->bundle, (double)x->bundle_size / 1e6, exact[x->exact], x->placed, x->ccds, x->jobs_done, x->jobs,
-            x->faults);
+            x->bundle, (double)x->bundle_size / 1e6, exact[x->exact], x->placed, x->ccds,
+            x->jobs_done, x->jobs, x->faults);
 }
 
 static bool draw_exposure(void *ctx, const struct exposure *x)

@@ -89,7 +89,7 @@ static enum status write_row(struct flow *f, const struct exposure *delivery, st
 /* The newest delivery that lacks them, if its file is still there to make them from. */
 static void take_next(struct flow *f)
 {
-    struct exposure e, now;
+    struct exposure e = {0}, now;
     struct fault why;
     bool found = false;
     enum status st = journal_owed(f->o.journal, &e, &found, &why);

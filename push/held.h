@@ -6,8 +6,8 @@
 
 #include "push/lane.h"
 
-/* held[i] answers asked[i]; *hello is who answered. RETRY: unreachable, REJECT: unreachable until a human acts; then
- * nothing is known. */
+/* held[i] answers asked[i]; *hello is who answered. RETRY: unreachable, REJECT: unreachable
+ * until a human acts; then nothing is known. */
 enum status held_ask(const struct lane_options *lane, const struct wire_have *asked, bool *held,
                      size_t count, struct wire_hello *hello, struct fault *why);
 

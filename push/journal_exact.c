@@ -110,7 +110,7 @@ enum status journal_exactness(struct journal *j, struct journal_exactness *out, 
                    " WHERE exact = 0 AND state IN ('stored', 'done'))"
                    " SELECT count(*), total(fidelity = ?1 OR coalesce(follow, '') IN"
                    " ('stored', 'done')), total(coalesce(follow, '') IN ('ready', 'sending')),"
-                   " total(coalesce(follow, '') = 'parked'), total(fidelity = ?2 AND follow IS NULL),"
-                   " count(follow) FROM d",
+                   " total(coalesce(follow, '') = 'parked'),"
+                   " total(fidelity = ?2 AND follow IS NULL), count(follow) FROM d",
                    "ii", (int64_t)DELIVERED_EXACT, (int64_t)DELIVERED_GONE);
 }

@@ -188,9 +188,21 @@ stop push
 kill_sshd
 start_sshd
 
+# ---- only in the sweep, through the agent that runs ----
+idle sweep.lossless_when=sweep
+start_push
+shot 240009
+eventually "one more while the agent runs" 20 is DECam_00240009 lossy
+sleep 4
+same "which is left lossy on an idle line" "$(state_of DECam_00240009)" lossy
+exits "until the sweep asks for the exact data" 0 push sweep
+same "and has the agent send them" "$(state_of DECam_00240009)" exact
+eventually "all are exact" 20 all_exact 9
+stop push
+
 # ---- kill -9 of either side in the middle ----
 idle
-number=240009
+number=240010
 died() { ! running "$1" || [ "$(ps -o state= -p "${PID[$1]}")" = Z ]; }
 for point in push:exactowed push:exactstored push:exacttidied \
     pull:exactnoticed pull:exacttaken pull:exactplacing:2 pull:exactremoved; do

@@ -416,7 +416,8 @@ static void a_catalogue_of_before_is_taken_over(void **state)
     static const char *const back[] = {
         "DROP TABLE bundles", "ALTER TABLE exposures DROP COLUMN exact",
         "ALTER TABLE exposures DROP COLUMN renewed_ns", "PRAGMA user_version = 1"};
-    struct exposure lossy = sample("A", "ut160901"), exact = sample("B", "ut160901"), none = sample("C", "ut160901"), got;
+    struct exposure lossy = sample("A", "ut160901"), exact = sample("B", "ut160901"),
+                    none = sample("C", "ut160901"), got;
     static const char *const two_schemas[] = {"SELECT 1", "SELECT 1", NULL};
     struct db *db;
     char path[4096];

@@ -481,7 +481,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_a_row_comes_back_as_it_was), T(test_one_row_a_version), T(test_exact_data_have_a_row_of_their_own), T(test_what_nobody_asked_for_is_dropped), T(test_a_journal_of_before_is_taken_over), T(test_what_is_due),
+        T(test_a_row_comes_back_as_it_was), T(test_one_row_a_version), T(test_what_is_due),
+        T(test_exact_data_have_a_row_of_their_own), T(test_what_nobody_asked_for_is_dropped),
+        T(test_a_journal_of_before_is_taken_over),
         T(test_candidates), T(test_counts_lists_and_retry), T(test_save_leaves_the_request_alone),
         T(test_digests_and_notes), cmocka_unit_test(test_roots),
     };
