@@ -43,8 +43,8 @@ const struct setting settings_rows[] = {
      "(lossless, the smallest), rice (lossless FITS tiles), quantized (the FITS standard's own "
      "lossy tiles, which any FITS reader opens), original (the file's bytes as they stand)."},
     {"codec", "ratio", SET_REAL, AT_(ratio), "0", 0, FIDELITY_RATIO_MAX, NULL, "16-bit bytes / bytes sent",
-     "How many times smaller an exposure becomes, 3 to 40; each ccd's steps follow its sky noise. "
-     "Of ratio, noise and qstep at most one may be set; with none of them htj2k and jp2 take 10."},
+     "How many times smaller an exposure becomes, 3 to 40; each ccd's steps follow its sky noise; "
+     "of ratio, noise and qstep at most one may be set, and with none of them it is 10."},
     {"codec", "noise", SET_REAL, AT_(noise), "0", 0, 1, NULL, "rms error / sky noise",
      "In place of ratio: how large the error is, in units of each ccd's sky noise (0.3 adds 4 % to "
      "the noise); 0: not set."},
@@ -56,10 +56,10 @@ const struct setting settings_rows[] = {
      "means smaller files and more noise."},
     {"codec", "max_error", SET_TEXT, AT_(max_error), "", 0, 0, NULL, "ADU, or sky noise",
      "No delivered pixel differs from the raw one by more: a number of ADU, or with an s behind it "
-     "of sky noise (4s); pixels that would travel exactly. Empty: no such bound."},
+     "of sky noise (4s); pixels that would travel exactly; empty: no such bound."},
     {"codec", "exact", SET_TEXT, AT_(exact), "", 0, 0, NULL, NULL,
      "Pixels that must arrive exactly, whatever the codec does to others: saturated, overscan, or "
-     "both, with a comma between. Empty: none."},
+     "both, with a comma between; empty: none."},
     {"codec", "lossless", SET_BOOL, AT_(lossless), "no", 0, 0, NULL, NULL,
      "htj2k and jp2 without any loss, qstep is not used then; rice in place of quantized. jxl, "
      "rice and original never have any."},
