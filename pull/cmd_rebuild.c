@@ -13,6 +13,7 @@
 #include "pull/part.h"
 #include "pull/rebuild.h"
 #include "pull/renew.h"
+#include "pull/unpack.h"
 
 struct rebuilding {
     const struct pull_settings *s;
@@ -38,8 +39,7 @@ static void take_manifest(const struct rebuilding *r, const struct manifest *m, 
     x->facts = m->facts;
     placing_night(r->s, &x->facts, x->night, x->night);
     x->stamp[STAMP_CLOSED] = m->source_mtime_ns;
-    for (size_t i = 0; i < m->count; i++)
-        x->raw_size += m->members[i].role == MEMBER_HEADER ? 0 : m->members[i].raw_size;
+    x->raw_size = unpack_raw_size(m);
 }
 
 /* A ccd whose file is there is placed; any other waits to be. */

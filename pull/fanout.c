@@ -37,6 +37,7 @@ struct fanout {
     size_t count;
     int pending;         /* pool jobs out */
     int drafts;          /* of these: written, not named */
+    int unproven;        /* ccds, see struct unpack_ccd */
     bool cut;            /* the pool is stopping: nothing more is begun */
     struct fault worst;  /* of what concerns the whole exposure */
     int64_t began, cpu;  /* ns */
@@ -58,7 +59,7 @@ struct ccd_job {
     size_t index; /* in w->ccds */
     const struct member *member;
     struct place_file file;
-    bool ran, named;
+    bool ran, named, unproven;
     int64_t size, cpu, part[UNPACK_PARTS];
     char datasum[24], checksum[24];
     struct fault why;
@@ -109,6 +110,9 @@ static void say_placed(const struct fanout *w)
              parked ? " (the others are parked)" : "", (clock_mono() - w->began) / 1e9,
              w->cpu / 1e9, w->part[PART_READ] / 1e9, w->part[PART_DECODE] / 1e9,
              w->part[PART_FILE] / 1e9, writing / 1e9);
+    if (w->unproven > 0)
+        log_warn(AT(.stage = "placed", .exposure = w->f->x.name), "%d ccds " UNPACK_UNPROVEN,
+                 w->unproven);
 }
 
 /* What is placed is kept also when the agent stops before the rest is. */
@@ -185,8 +189,10 @@ static void run_draft(struct pool_job *job)
     int64_t cpu = clock_thread_cpu();
     enum status st = unpack_image(&j->w->source, j->member, &file, &done, &j->why);
     memcpy(j->part, done.cpu_ns, sizeof j->part);
+    j->unproven = done.unproven;
     if (st == ST_OK) {
-        place_sums(&file, j->datasum, j->checksum);
+        memcpy(j->datasum, done.datasum, sizeof j->datasum);
+        memcpy(j->checksum, done.checksum, sizeof j->checksum);
         j->size = (int64_t)file.len;
         st = place_write(&j->file, &file, &j->why);
     }
@@ -214,6 +220,7 @@ static void settle_ccd(struct ccd_job *j)
     c->reason[0] = '\0';
     if (grade == ST_OK) {
         c->state = CCD_PLACED;
+        w->unproven += j->unproven;
         c->size = j->size;
         placing_member(c, j->member);
         c->placed_ns = clock_wall();
@@ -366,9 +373,7 @@ static void take_facts(struct fanout *w)
     snprintf(x->source_name, sizeof x->source_name, "%s", w->m.source_name);
     memcpy(x->source_sha256, w->m.source_sha256, sizeof x->source_sha256);
     x->source_size = w->m.source_size;
-    x->raw_size = 0;
-    for (size_t i = 0; i < w->m.count; i++)
-        x->raw_size += w->m.members[i].role == MEMBER_HEADER ? 0 : w->m.members[i].raw_size;
+    x->raw_size = unpack_raw_size(&w->m);
     x->stamp[STAMP_CLOSED] = w->m.source_mtime_ns;
     if (x->exact != EXACT_COMING)
         x->exact = manifest_is_exact(&w->m) ? EXACT_YES : EXACT_NO;

@@ -7,12 +7,10 @@
 
 #include "common/clock.h"
 #include "common/codec.h"
+#include "common/exact.h"
+#include "pull/provenance.h"
 
 #define HEADER_MAX (16 << 20) /* bytes of one HDU's cards; fits_scan allows 10 MB */
-
-/* Cards that tell where a file came from; an earlier passage's are replaced. */
-static const char *const provenance[] = {"SFCODEC", "SFQSTEP", "SFRATIO", "SFSRC", "SFSHA",
-                                         "SFEXT",   "SFHDU",   "SFVERS",  NULL};
 
 /* ---- members ---- */
 
@@ -69,7 +67,7 @@ static enum status read_header(int fd, const struct member *one, struct fits_hea
     return s;
 }
 
-/* ---- one image ---- */
+/* ---- decoding ---- */
 
 /* cpu: NULL, or where the time spent on reading and decoding is added. */
 static enum status decode(int fd, const struct manifest *m, const struct member *one,
@@ -98,28 +96,96 @@ static enum status decode(int fd, const struct manifest *m, const struct member 
     return s;
 }
 
-static void drop_provenance(struct fits_header *h)
+/* ---- pixels that travelled exactly, and the proof ---- */
+
+/* Over the decoded ones; p->exact says how many, and p->sent grows. */
+static enum status add_exact(const struct unpack_source *src, struct passage *p,
+                             struct fits_image *img, struct fault *why)
 {
-    for (const char *const *key = provenance; *key; key++)
-        fits_header_remove(h, *key);
+    struct buf bytes = {0};
+    const struct member *exact = find(src->m, MEMBER_EXACT, p->one->hdu);
+    int64_t promised = p->one->measured.exact_pixels;
+    if (!exact && promised == 0)
+        return ST_OK;
+    if (!exact)
+        return fault(why, ST_REJECT, "the bundle lacks the %" PRId64 " pixels that were to travel "
+                     "exactly", promised);
+    /* Every pixel, and for each a run of its own. */
+    int64_t most = 3 * (int64_t)img->size + 4096;
+    enum status s = read_exact(src->fd, exact, most < UNPACK_HDU_MAX ? most : UNPACK_HDU_MAX,
+                               &bytes, why);
+    if (s == ST_OK) {
+        s = exact_apply(bytes.data, bytes.len, img, &p->exact, why);
+        if (s != ST_OK)
+            fault_within(why, "member %s: ", exact->name);
+    }
+    if (s == ST_OK && promised > 0 && promised != p->exact)
+        s = fault(why, ST_REJECT, "member %s: it holds %" PRId64 " pixels, the manifest says %"
+                  PRId64, exact->name, p->exact, promised);
+    p->sent += exact->size;
+    buf_free(&bytes);
+    return s;
 }
 
-static bool add_provenance(const struct manifest *m, const struct member *one,
-                           struct fits_header *h)
+/* Was it promised that these pixels are just those that the sender had? */
+static bool is_promised(const struct passage *p)
 {
-    /* Two decimals, so that the card reads as what it is: a rough figure. */
-    double ratio = one->size > 0 ? (double)one->raw_size / (double)one->size : 0;
-    ratio = round(ratio * 100) / 100;
-    return fits_header_add_text(h, "SFCODEC", one->codec, "how the pixels travelled (skyferry)") &&
-           fits_header_add_real(h, "SFQSTEP", one->qstep,
-                                "quantisation step of 16-bit range; 0: exact") &&
-           fits_header_add_real(h, "SFRATIO", ratio, "bytes before / bytes on the wire") &&
-           fits_header_add_text(h, "SFSRC", m->source_name, "source file; SFSHA: its SHA-256") &&
-           fits_header_add_text(h, "SFSHA", m->source_sha256, NULL) &&
-           fits_header_add_text(h, "SFEXT", one->extname, "EXTNAME in the source file") &&
-           fits_header_add_int(h, "SFHDU", one->hdu, "HDU in the source file, 0 = primary") &&
-           fits_header_add_text(h, "SFVERS", m->software, "software that encoded it");
+    const struct measures *found = &p->one->measured;
+    return (p->one->qstep == 0 && !(found->rms_error > 0)) || found->max_error == 0 ||
+           isfinite(found->bound) || p->exact >= 0;
 }
+
+static enum status write_file(const struct unpack_source *src, const struct passage *p,
+                              const struct fits_image *img, struct buf *file, struct fault *why)
+{
+    struct fits_header extra = {0};
+    /* An image in the primary HDU inherits nothing: its own cards are the primary's. */
+    enum status s = provenance_add(&extra, p)
+                        ? fits_image_file(p->one->hdu == 0 ? NULL : src->primary, img, &extra,
+                                          file, why)
+                        : fault(why, ST_RETRY, "out of memory for a header");
+    fits_header_free(&extra);
+    return s;
+}
+
+/* The sums that fits_image_file found when it wrote the file from here on. */
+static enum status read_sums(const struct buf *file, size_t from, struct unpack_ccd *out)
+{
+    struct fits_header h = {0};
+    enum status s = fits_header_parse(file->data + from, file->len - from, &h, &out->why);
+    fits_header_text(&h, "DATASUM", out->datasum, sizeof out->datasum);
+    fits_header_text(&h, "CHECKSUM", out->checksum, sizeof out->checksum);
+    fits_header_free(&h);
+    return s;
+}
+
+/* Written as if the proof held, which it nearly always does: the sum comes with the writing. */
+static enum status prove_and_write(const struct unpack_source *src, struct passage *p,
+                                   const struct fits_image *img, struct buf *file,
+                                   struct unpack_ccd *out)
+{
+    size_t before = file->len;
+    char wanted[24] = "";
+    if (p->one->measured.datasum >= 0) {
+        snprintf(wanted, sizeof wanted, "%" PRId64, p->one->measured.datasum);
+        p->proof = PROOF_GIVEN;
+    }
+    enum status s = write_file(src, p, img, file, &out->why);
+    if (s == ST_OK)
+        s = read_sums(file, before, out);
+    if (s != ST_OK || !wanted[0] || strcmp(wanted, out->datasum) == 0)
+        return s;
+    if (is_promised(p))
+        return fault(&out->why, ST_REJECT, "it decodes to other pixels than the sender proved; is "
+                     "the library behind codec %s here of another version?", p->one->codec);
+    p->proof = PROOF_FAILED;
+    out->unproven = true;
+    file->len = before;
+    s = write_file(src, p, img, file, &out->why);
+    return s == ST_OK ? read_sums(file, before, out) : s;
+}
+
+/* ---- one image ---- */
 
 static void begin(const struct member *one, struct unpack_ccd *out)
 {
@@ -150,26 +216,22 @@ enum status unpack_image(const struct unpack_source *src, const struct member *o
     int64_t started = clock_mono();
     size_t before = file->len;
     struct fits_image img = {0};
-    struct fits_header extra = {0};
+    struct passage p = {.m = src->m, .one = one, .sent = one->size, .exact = -1};
     begin(one, out);
     enum status s = decode(src->fd, src->m, one, &img, out->cpu_ns, &out->why);
-    if (s != ST_OK)
-        goto out;
-    drop_provenance(&img.header);
-    if (!add_provenance(src->m, one, &extra)) {
-        s = fault(&out->why, ST_RETRY, "out of memory for a header");
-        goto out;
-    }
-    /* An image in the primary HDU inherits nothing: its own cards are the primary's. */
     int64_t mark = clock_thread_cpu();
-    s = fits_image_file(one->hdu == 0 ? NULL : src->primary, &img, &extra, file, &out->why);
+    if (s == ST_OK)
+        s = add_exact(src, &p, &img, &out->why);
+    out->cpu_ns[PART_DECODE] += clock_lap(&mark);
+    if (s == ST_OK) {
+        provenance_drop(&img.header);
+        s = prove_and_write(src, &p, &img, file, out);
+    }
     out->cpu_ns[PART_FILE] += clock_lap(&mark);
-out:
     out->why.grade = s;
     if (s != ST_OK)
         file->len = before;
     out->bytes = (int64_t)(file->len - before);
-    fits_header_free(&extra);
     fits_image_free(&img);
     return end(src, one, out, started, why);
 }
@@ -201,8 +263,17 @@ enum status unpack_primary(int fd, const struct manifest *m, struct fits_header 
         fits_header_free(out);
         return why ? fault_within(why, "exposure %s: ", m->name) : s;
     }
-    drop_provenance(out);
+    provenance_drop(out);
     return ST_OK;
+}
+
+int64_t unpack_raw_size(const struct manifest *m)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < m->count; i++)
+        if (m->members[i].role == MEMBER_IMAGE || m->members[i].role == MEMBER_HDU)
+            sum += m->members[i].raw_size;
+    return sum;
 }
 
 bool unpack_is_other(const struct unpack_source *src, const struct member *one)

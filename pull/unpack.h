@@ -10,6 +10,11 @@
 
 #define UNPACK_HDU_MAX (2LL << 30) /* bytes of one HDU that travelled whole; more is refused */
 
+/* Behind a number of ccds: what to say of those that are `unproven`. */
+#define UNPACK_UNPROVEN                                                                            \
+    "decode to other pixels than the sender measured (is the codec's library here of another "     \
+    "version?): lossy as they are, they are delivered, with SFPROOF = F and no errors stated"
+
 /* What a worker spends its time on, for the log and the bench. */
 enum unpack_part {
     PART_READ,   /* reading the members, their SHA-256 */
@@ -25,9 +30,11 @@ struct unpack_ccd {
     char member[MEMBER_NAME];
     char codec[16];
     int64_t bytes;            /* of the FITS file; 0 when it failed */
+    char datasum[24], checksum[24]; /* the file's cards; "" from unpack_other */
     char path[4096];          /* where it was written; "" from unpack_image and unpack_other */
     double seconds;           /* reading, decoding and (unpack_bundle) writing */
     int64_t cpu_ns[UNPACK_PARTS]; /* by unpack_image */
+    bool unproven;            /* delivered, but not the pixels that the sender measured */
     struct fault why;         /* grade ST_OK, or what went wrong */
 };
 
@@ -43,13 +50,18 @@ struct unpack_source {
 enum status unpack_primary(int fd, const struct manifest *m, struct fits_header *out,
                            struct fault *why);
 
-/* The image member `one` as a stand-alone FITS file (fits_image_file) appended to file. Its
- * header ends with the cards SFCODEC, SFQSTEP, SFRATIO, SFSRC, SFSHA, SFEXT, SFHDU, SFVERS
- * (skyferry-bundle(5)): where the pixels came from and what was done to them. REJECT when the
- * member is damaged, its codec unknown, or the decoded image not the shape that its header
- * says; the words name exposure and ccd. *out is filled but for its path, also on failure. */
+/* The image member `one`, with the pixels that travelled exactly beside it, as a stand-alone FITS
+ * file (fits_image_file) appended to file. Its header ends with the cards of pull/provenance.h.
+ * REJECT when the member is damaged, its codec unknown, the decoded image not the shape that its
+ * header says, the exact pixels damaged or missing, or when the pixels are not those whose DATASUM
+ * the sender stated though exact or bounded ones were promised; the words name exposure and ccd.
+ * Other lossy ones are delivered all the same, out->unproven: a decoder of another version may
+ * round otherwise. *out is filled but for its path, also on failure. */
 enum status unpack_image(const struct unpack_source *src, const struct member *one,
                          struct buf *file, struct unpack_ccd *out, struct fault *why);
+
+/* Bytes that its images and other HDUs stand for, pixels without padding. */
+int64_t unpack_raw_size(const struct manifest *m);
 
 /* An HDU that travelled whole (a table, an image without a ccd number) as a FITS file: the
  * primary's cards with no data, then the HDU as it stood. HDU 0 is its own file. */
@@ -77,6 +89,7 @@ struct unpack_report {
     struct unpack_ccd *ccds; /* owned: one for each file made or failed, by HDU */
     size_t count;
     size_t done, failed;     /* of these */
+    size_t unproven;         /* of those done */
     double seconds;
 };
 

@@ -43,7 +43,8 @@ static inline void add_header(struct bundle_writer *w, struct manifest *m,
 {
     struct buf packed = {0};
     struct member one = {.role = MEMBER_HEADER, .hdu = hdu->index, .ccd = ccd, .codec = "zstd",
-                         .raw_size = hdu->data - hdu->head};
+                         .raw_size = hdu->data - hdu->head,
+                         .measured = measures_none};
     assert_int_equal(bundle_squeeze(whole->data, (size_t)one.raw_size, &packed, NULL), ST_OK);
     add(w, m, &one, &packed, ".hdr.zst");
     buf_free(&packed);
@@ -64,7 +65,8 @@ static inline void add_image(struct bundle_writer *w, struct manifest *m,
     int ccd = hdu->index + 10;
     if (!codec->has_header)
         add_header(w, m, hdu, ccd, whole);
-    struct member one = {.role = MEMBER_IMAGE, .hdu = hdu->index, .ccd = ccd};
+    struct member one = {.role = MEMBER_IMAGE, .hdu = hdu->index, .ccd = ccd,
+                         .measured = measures_none};
     one.qstep = codec_is_lossless(codec, &o) ? 0 : o.qstep;
     snprintf(one.codec, sizeof one.codec, "%s", codec->name);
     snprintf(one.extname, sizeof one.extname, "%s", hdu->extname);
@@ -85,7 +87,7 @@ static inline void add_other(struct bundle_writer *w, struct manifest *m,
 {
     struct buf packed = {0};
     struct member one = {.role = MEMBER_HDU, .hdu = hdu->index, .codec = "original",
-                         .raw_size = (int64_t)whole->len};
+                         .raw_size = (int64_t)whole->len, .measured = measures_none};
     if (!exact) {
         snprintf(one.codec, sizeof one.codec, "zstd");
         assert_int_equal(bundle_squeeze(whole->data, whole->len, &packed, NULL), ST_OK);
