@@ -31,6 +31,8 @@ static const struct option_row options[] = {
     {"to", NULL, 0, "DIR", OPT_TO, "unpack", "Where the files go; the current folder otherwise."},
     {"rebuild", NULL, 0, NULL, OPT_REBUILD, "unpack",
      "Write the source file, byte for byte, instead of one file for each ccd."},
+    {"weights", NULL, 0, NULL, OPT_WEIGHTS, "unpack",
+     "Write a weight map beside each ccd: the noise of its raw sky (see NOISE in the manual)."},
     {"json", NULL, 0, NULL, OPT_JSON, "status", "Everything, for programs."},
     {"watch", NULL, 'w', NULL, OPT_WATCH, "status", "Again every two seconds, until interrupted."},
     {"limit", NULL, 0, "N", OPT_LIMIT, "status", "At most N exposures, the newest; 40 otherwise."},

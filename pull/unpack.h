@@ -36,6 +36,8 @@ struct unpack_ccd {
     int64_t cpu_ns[UNPACK_PARTS]; /* by unpack_image */
     bool unproven;            /* delivered, but not the pixels that the sender measured */
     struct fault why;         /* grade ST_OK, or what went wrong */
+    char weight[4096];        /* where its weight map was written; "" when it was not */
+    struct fault weightless;  /* grade ST_OK, or why a map that was asked for is not there */
 };
 
 /* A bundle opened for unpacking; the same for all its members. */
@@ -82,6 +84,7 @@ struct unpack_options {
     bool rebuild;    /* write the source file instead of one file a ccd */
     bool force;      /* replace files of other content */
     int threads;     /* decoders; <= 0: one for each processor */
+    const struct camera *weights; /* write weight maps, too (pull/weight.h); NULL: none */
 };
 
 struct unpack_report {
@@ -90,11 +93,12 @@ struct unpack_report {
     size_t count;
     size_t done, failed;     /* of these */
     size_t unproven;         /* of those done */
+    size_t weightless;       /* likewise: without the weight map that was asked for */
     double seconds;
 };
 
-/* Unpacks one bundle: DIR/NAME_CCD.fits for each ccd, DIR/NAME_hduN.fits for other HDUs,
- * or with rebuild the source file under its own name. One bad ccd does not hold its
+/* Unpacks one bundle: DIR/NAME_CCD.fits for each ccd (and DIR/NAME_CCD.weight.fits, which does
+ * not count as a file of its own, nor its lack as a fault), DIR/NAME_hduN.fits for other HDUs, or with rebuild the source file under its own name. One bad ccd does not hold its
  * siblings; the first fault by HDU is returned. A file already there with the same bytes is
  * left alone and counts as done, with other bytes it is a REJECT unless force. A full disk
  * (WAIT) ends the work early. Free the report with unpack_report_free, also after a failure. */

@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/fsutil.h"
+#include "pull/weight.h"
 
 #define THREADS_MAX 64
 
@@ -75,7 +76,7 @@ static enum status in_order(const struct manifest *m, const struct member ***out
         return fault(why, ST_RETRY, "out of memory");
     for (size_t i = 0; i < m->count; i++) {
         const struct member *one = &m->members[i];
-        if (one->role == MEMBER_HEADER)
+        if (one->role == MEMBER_HEADER || one->role == MEMBER_EXACT)
             continue;
         if (!is_exact(one))
             return fault(why, ST_REJECT,
@@ -173,35 +174,62 @@ struct work {
     atomic_bool full; /* the disk: nothing more is begun */
 };
 
+struct files { /* one thread's, used again for each ccd */
+    struct buf ccd, weight;
+};
+
+/* path is "" when it could not be written. */
+static enum status write_named(const struct work *w, const char *name, const struct buf *file,
+                               char path[4096], struct fault *why)
+{
+    enum status s = fs_join(path, 4096, w->to, name, why);
+    if (s == ST_OK)
+        s = write_once(path, file, w->o->force, why);
+    if (s != ST_OK)
+        path[0] = '\0';
+    return s;
+}
+
+static enum status deliver_weight(const struct work *w, struct unpack_ccd *ccd, struct files *f)
+{
+    char name[MEMBER_NAME + 32];
+    f->weight.len = 0;
+    enum status s = weight_make(&f->ccd, w->o->weights, &f->weight, &ccd->weightless);
+    snprintf(name, sizeof name, "%s_%d.weight.fits", w->src.m->name, ccd->ccd);
+    if (s == ST_OK)
+        s = write_named(w, name, &f->weight, ccd->weight, &ccd->weightless);
+    return s;
+}
+
 static enum status deliver(const struct work *w, const struct member *one, struct unpack_ccd *ccd,
-                           struct buf *file)
+                           struct files *f)
 {
     char name[MEMBER_NAME + 32];
     bool image = one->role == MEMBER_IMAGE;
-    file->len = 0;
-    enum status s = image ? unpack_image(&w->src, one, file, ccd, NULL)
-                          : unpack_other(&w->src, one, file, ccd, NULL);
+    f->ccd.len = 0;
+    enum status s = image ? unpack_image(&w->src, one, &f->ccd, ccd, NULL)
+                          : unpack_other(&w->src, one, &f->ccd, ccd, NULL);
     if (s != ST_OK)
         return s;
     int64_t started = clock_mono();
     snprintf(name, sizeof name, image ? "%s_%d.fits" : "%s_hdu%d.fits", w->src.m->name,
              image ? one->ccd : one->hdu);
-    s = fs_join(ccd->path, sizeof ccd->path, w->to, name, &ccd->why);
-    if (s == ST_OK)
-        s = write_once(ccd->path, file, w->o->force, &ccd->why);
+    s = write_named(w, name, &f->ccd, ccd->path, &ccd->why);
+    if (s != ST_OK) {
+        ccd->bytes = 0;
+        fault_within(&ccd->why, image ? "exposure %s, ccd %d: " : "exposure %s, HDU %d: ",
+                     w->src.m->name, image ? one->ccd : one->hdu);
+    } else if (image && w->o->weights) {
+        s = deliver_weight(w, ccd, f);
+    }
     ccd->seconds += (double)(clock_mono() - started) / NS_PER_S;
-    if (s == ST_OK)
-        return s;
-    ccd->path[0] = '\0';
-    ccd->bytes = 0;
-    return fault_within(&ccd->why, image ? "exposure %s, ccd %d: " : "exposure %s, HDU %d: ",
-                        w->src.m->name, image ? one->ccd : one->hdu);
+    return s;
 }
 
 static void *worker(void *arg)
 {
     struct work *w = arg;
-    struct buf file = {0};
+    struct files files = {0};
     size_t i;
     while ((i = atomic_fetch_add(&w->next, 1)) < w->report->count) {
         struct unpack_ccd *ccd = &w->report->ccds[i];
@@ -210,10 +238,11 @@ static void *worker(void *arg)
         if (atomic_load(&w->full))
             fault(&ccd->why, ST_WAIT, "exposure %s, HDU %d: not begun, the disk is full",
                   w->src.m->name, one->hdu);
-        else if (deliver(w, one, ccd, &file) == ST_WAIT)
+        else if (deliver(w, one, ccd, &files) == ST_WAIT)
             atomic_store(&w->full, true);
     }
-    buf_free(&file);
+    buf_free(&files.ccd);
+    buf_free(&files.weight);
     return NULL;
 }
 
@@ -274,6 +303,8 @@ static enum status deliver_all(struct work *w, struct fault *why)
         bool good = ccd->why.grade == ST_OK;
         w->report->done += good;
         w->report->failed += !good;
+        w->report->unproven += good && ccd->unproven;
+        w->report->weightless += good && ccd->weightless.grade != ST_OK;
         if (!good && s == ST_OK) {
             s = ccd->why.grade;
             *why = ccd->why;
