@@ -13,7 +13,7 @@
  *
  *   1 / (SFNOISE^2 + (background - level) / SFGAIN)    in ADU^-2, the variance at least SFRDN^2
  *
- * with background the median of the block around the pixel, and level the median of that over the
+ * with background the median of the pixel's block, and level the median of these over the
  * amplifier's section. Where no SFGAIN is known the noise is the same everywhere. 0: outside of
  * the data section, saturated (to within SFMAXERR) or no number.
  * Not in it are the photons of the sources, which a detector adds itself by the gain, nor the
