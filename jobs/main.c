@@ -35,8 +35,11 @@ static enum status measure(const char *path, bool count_stars, const char *scrat
     enum status st = frame_load(path, &f, why);
     if (st != ST_OK)
         return st;
-    double level, noise;
+    double level, noise, stated;
     frame_sky(&f, &level, &noise);
+    /* A lossy codec smooths the sky and makes it no deeper: the raw frame's noise holds. */
+    if (fits_header_real(&f.header, "SFNOISE", &stated) && stated > 0)
+        noise = stated;
     set_real(to, "bias", f.bias);
     set_real(to, "background", level);
     set_real(to, "noise", noise);

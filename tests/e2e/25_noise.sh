@@ -222,6 +222,9 @@ echo "# sources, raw frame: $raw; threshold $raw_a; map $raw_b. Lossy: naive $na
 check "the trap is there: the lossy frame, taken for itself, shows more" test "$naive" -gt $((raw * 5 / 4))
 check "with the true noise as threshold it shows no more" test "$a" -le "$raw_a" -a "$a" -gt $((raw_a / 3))
 check "nor with the weight map" test "$b" -le "$raw_b" -a "$b" -gt $((raw_b / 3))
+jq -n --arg fits "$lossy" '{type: "science", ccds: [{ccd: 1, fits: $fits}]}' >"$WORK/job.json"
+exits "our own job measures the lossy ccd" 0 "$BIN/skyferry-measure" "$WORK/job.json" "$WORK/result.json"
+same "by the raw sky's noise" "$(jq '.ccds[0].noise' "$WORK/result.json")" "$(card "$lossy" SFNOISE)"
 check "the map alone is no help: rescaled to the denoised sky it is the trap again" \
     test "$(detect "$lossy" "${map[@]}" -RESCALE_WEIGHTS Y)" -gt $((b * 5 / 4))
 finish
