@@ -98,10 +98,11 @@ struct unpack_report {
 };
 
 /* Unpacks one bundle: DIR/NAME_CCD.fits for each ccd (and DIR/NAME_CCD.weight.fits, which does
- * not count as a file of its own, nor its lack as a fault), DIR/NAME_hduN.fits for other HDUs, or with rebuild the source file under its own name. One bad ccd does not hold its
- * siblings; the first fault by HDU is returned. A file already there with the same bytes is
- * left alone and counts as done, with other bytes it is a REJECT unless force. A full disk
- * (WAIT) ends the work early. Free the report with unpack_report_free, also after a failure. */
+ * not count as a file of its own, nor its lack as a fault), DIR/NAME_hduN.fits for other HDUs,
+ * or with rebuild the source file under its own name. One bad ccd does not hold its siblings;
+ * the first fault by HDU is returned. A file already there with the same bytes is left alone and
+ * counts as done, with other bytes it is a REJECT unless force. A full disk (WAIT) ends the work
+ * early. Free the report with unpack_report_free, also after a failure. */
 enum status unpack_bundle(const char *path, const struct unpack_options *o,
                           struct unpack_report *out, struct fault *why);
 void unpack_report_free(struct unpack_report *r);

@@ -124,7 +124,8 @@ static bool grid_make(const struct map *m, const struct rectangle *in, struct gr
 {
     int64_t columns = (in->x1 - in->x0 + WEIGHT_BLOCK / 2) / WEIGHT_BLOCK;
     int64_t rows = (in->y1 - in->y0 + WEIGHT_BLOCK / 2) / WEIGHT_BLOCK;
-    *g = (struct grid){.in = *in, .columns = columns > 0 ? columns : 1, .rows = rows > 0 ? rows : 1};
+    *g = (struct grid){.in = *in, .columns = columns > 0 ? columns : 1,
+                       .rows = rows > 0 ? rows : 1};
     size_t count = (size_t)(g->columns * g->rows), found = 0;
     double *sorted = calloc(count, sizeof *sorted);
     g->background = calloc(count, sizeof *g->background);

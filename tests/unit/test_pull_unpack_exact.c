@@ -279,7 +279,7 @@ static void what_is_not_as_promised_is_refused(void **state)
         {{.bounded = true, .other_pixel = true}, "decodes to other pixels than the sender proved"},
         {{.bounded = true, .datasum_off = 1}, "decodes to other pixels than the sender proved"},
         {{.lossless = true, .datasum_off = 1}, "is the library behind codec htj2k here of another"},
-        {{.bounded = true, .cut = 1}, "_11.exact.zst: the pixels to be carried exactly are damaged"},
+        {{.bounded = true, .cut = 1}, "_11.exact.zst: the pixels to be carried exactly are"},
         {{.bounded = true, .grow = 3}, "_11.exact.zst: the pixels to be carried exactly are"},
         {{.bounded = true, .grow = 40000}, "are more than can be unpacked"},
         {{.bounded = true, .count_off = 1}, "pixels, the manifest says"},
