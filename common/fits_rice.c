@@ -1,70 +1,181 @@
-#include "common/fits.h"
+#include "common/fits_private.h"
 
 #include <string.h>
 
-/* gcc turns these loops into vector code at -O3 only; clang does so at -O2. */
-#if defined(__GNUC__) && !defined(__clang__)
-#define VECTORISE __attribute__((optimize("O3")))
+/* How 16-bit pixels are coded: each block begins with 4 bits, one more than the number of
+ * low bits that its differences give plainly; 0: there are no differences; 15: they are
+ * too large to be split and stand as 16 bits each. */
+#define SPLIT_BITS 4
+#define SPLIT_NONE 14
+#define PIXEL_BITS 16
+
+/* Bits that a refill leaves at least; and when four differences share one refill, what each
+ * may take, which suits splits up to GROUP_SPLIT. */
+#define HELD 56
+#define GROUP 4
+#define GROUP_SPLIT 8
+
+/* Let the processor's own instructions for counting zeros and shifting be used where they are:
+ * the decoder waits for hardly anything else. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define MODERN __attribute__((target("arch=x86-64-v3")))
+#define IS_MODERN __builtin_cpu_supports("x86-64-v3")
 #else
-#define VECTORISE
+#define MODERN
+#define IS_MODERN 0
 #endif
+#define INLINE static inline __attribute__((always_inline))
 
-/* RICE_1 (FITS standard 4.0, 10.4.1) sends a row's first value, then for each block of 32
- * pixels a number fs, and each pixel's difference from the one before, folded to 0, 1, 2...,
- * as its lowest fs bits and the rest in unary: n * (fs + 1) bits and the sum of all v >> fs.
- * Each of those is more than v / 2^fs - (1 - 1 / 2^fs), hence the bound for any fs. */
-#define BLOCK 32
+/* The code's next bits, from the highest down; below the `held` ones stand more of the same
+ * code, or zeros. `at`: the first byte not all held. */
+struct code {
+    uint64_t bits;
+    unsigned held;
+    const unsigned char *at, *end;
+};
 
-VECTORISE static uint64_t sum16(const unsigned char *p, size_t n)
+/* Reads 8 bytes, wherever the code ends. */
+INLINE void refill(struct code *c)
 {
-    uint32_t sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint16_t last, next;
-        memcpy(&last, p + 2 * i, 2);
-        memcpy(&next, p + 2 * i + 2, 2);
-        int16_t d = (int16_t)(__builtin_bswap16(next) - __builtin_bswap16(last));
-        sum += (uint16_t)((uint16_t)d << 1 ^ (d < 0 ? 0xffff : 0));
-    }
-    return sum;
+    uint64_t next;
+    memcpy(&next, c->at, sizeof next);
+    c->bits |= __builtin_bswap64(next) >> c->held;
+    c->at += (63 - c->held) >> 3;
+    c->held |= HELD;
 }
 
-VECTORISE static uint64_t sum8(const unsigned char *p, size_t n)
+INLINE void drop(struct code *c, unsigned count)
 {
-    uint32_t sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        int8_t d = (int8_t)(p[i + 1] - p[i]);
-        sum += (uint8_t)((uint8_t)d << 1 ^ (d < 0 ? 0xff : 0));
-    }
-    return sum;
+    c->bits <<= count;
+    c->held -= count;
 }
 
-/* Bits of a block of n differences that add up to `sum`, without those that say fs. */
-static uint64_t least_bits(uint64_t sum, uint64_t n, int bits)
+INLINE bool is_past_end(const struct code *c)
 {
-    uint64_t least = n * (uint64_t)bits;
-    if (sum == 0)
-        return 0;
-    for (uint64_t fs = 0; fs < (uint64_t)bits; fs++) {
-        uint64_t cost = n * fs + ((sum + n) >> fs);
-        least = cost < least ? cost : least;
-    }
-    return least;
+    return c->at - c->end > (ptrdiff_t)(c->held / 8);
 }
 
-size_t fits_tile_least(const struct fits_image *img)
+/* A difference that may be longer than the bits at hand: a star's edge, a cosmic ray, or
+ * damage. Like cfitsio it lets the number overflow. */
+static __attribute__((noinline)) bool take_long(struct code *c, unsigned split, uint32_t *out)
 {
-    if ((img->bitpix != 8 && img->bitpix != 16) || img->naxes[0] < 1)
-        return 0;
-    size_t width = (size_t)img->naxes[0], bytes = (size_t)img->bitpix / 8, total = 0;
-    for (size_t row = 0; row < img->size; row += width * bytes) {
-        uint64_t bits = 0;
-        for (size_t x = 1; x < width; x += BLOCK) {
-            size_t n = width - x < BLOCK ? width - x : BLOCK;
-            const unsigned char *before = img->data + row + (x - 1) * bytes;
-            bits += (bytes == 2 ? 4 : 3) +
-                    least_bits(bytes == 2 ? sum16(before, n) : sum8(before, n), n, img->bitpix);
+    uint32_t high = 0;
+    for (;;) {
+        refill(c);
+        if (is_past_end(c))
+            return false;
+        if (c->bits >> (64 - HELD))
+            break;
+        high += HELD;
+        drop(c, HELD);
+    }
+    unsigned zeros = (unsigned)__builtin_clzll(c->bits);
+    drop(c, zeros);
+    drop(c, 1);
+    refill(c);
+    *out = (high + zeros) << split | (uint32_t)(c->bits >> 1 >> (63 - split));
+    drop(c, split);
+    refill(c);
+    return true;
+}
+
+/* The value of code bits so small that a difference takes more than `most` of them. */
+INLINE uint64_t least_bits(unsigned most, unsigned split)
+{
+    return 1ull << (64 - (most - split));
+}
+
+/* One difference: its high part as so many zeros and a one, then `split` low bits. */
+INLINE bool take(struct code *c, unsigned split, uint64_t least, uint32_t *out)
+{
+    if (__builtin_expect(c->bits < least, 0)) {
+        struct code copy = *c; /* so that *c itself can stay in registers */
+        bool ok = take_long(&copy, split, out);
+        *c = copy;
+        return ok;
+    }
+    unsigned zeros = (unsigned)__builtin_clzll(c->bits);
+    uint64_t rest = c->bits << zeros;
+    *out = zeros << split | (uint32_t)((rest & INT64_MAX) >> (63 - split));
+    c->bits = rest << (split + 1);
+    c->held -= zeros + split + 1;
+    return true;
+}
+
+/* Even numbers stand for differences upwards, odd ones for those downwards. */
+INLINE void put(uint16_t *to, uint16_t *last, uint32_t difference)
+{
+    *last = (uint16_t)(*last + (difference >> 1 ^ -(difference & 1)));
+    *to = __builtin_bswap16(*last);
+}
+
+/* A block of n split differences. */
+INLINE bool take_split(struct code *c, unsigned split, uint16_t *last, uint16_t *to, size_t n)
+{
+    uint32_t d;
+    size_t i = 0;
+    if (split <= GROUP_SPLIT) {
+        uint64_t least = least_bits(HELD / GROUP, split);
+        for (; i + GROUP <= n; i += GROUP) {
+            refill(c);
+            for (size_t k = 0; k < GROUP; k++) {
+                if (!take(c, split, least, &d))
+                    return false;
+                put(to + i + k, last, d);
+            }
         }
-        total += 8 + bytes + bits / 8; /* a row of the table; in the heap behind it */
     }
-    return total;
+    uint64_t least = least_bits(HELD, split);
+    for (; i < n; i++) {
+        refill(c);
+        if (!take(c, split, least, &d))
+            return false;
+        put(to + i, last, d);
+    }
+    return true;
+}
+
+INLINE bool decode(const unsigned char *bytes, size_t len, int block, uint16_t *to, size_t n)
+{
+    uint16_t last = (uint16_t)(bytes[0] << 8 | bytes[1]);
+    struct code c = {.at = bytes + 2, .end = bytes + len};
+    for (size_t i = 0, count; i < n; i += count, to += count) {
+        count = n - i < (size_t)block ? n - i : (size_t)block;
+        refill(&c);
+        unsigned split = (unsigned)(c.bits >> (64 - SPLIT_BITS)) - 1;
+        drop(&c, SPLIT_BITS);
+        if (split < SPLIT_NONE) {
+            if (!take_split(&c, split, &last, to, count))
+                return false;
+        } else if (split == SPLIT_NONE) {
+            for (size_t k = 0; k < count; k++) {
+                refill(&c);
+                put(to + k, &last, (uint32_t)(c.bits >> (64 - PIXEL_BITS)));
+                drop(&c, PIXEL_BITS);
+            }
+        } else {
+            for (size_t k = 0; k < count; k++)
+                put(to + k, &last, 0);
+        }
+        if (is_past_end(&c))
+            return false;
+    }
+    return true;
+}
+
+bool fits_rice16_plain(const unsigned char *bytes, size_t len, int block, void *stored, size_t n)
+{
+    return decode(bytes, len, block, stored, n);
+}
+
+MODERN static bool rice16_modern(const unsigned char *bytes, size_t len, int block, void *stored,
+                                 size_t n)
+{
+    return decode(bytes, len, block, stored, n);
+}
+
+bool fits_rice16_decode(const unsigned char *bytes, size_t len, int block, void *stored, size_t n)
+{
+    return IS_MODERN ? rice16_modern(bytes, len, block, stored, n)
+                     : fits_rice16_plain(bytes, len, block, stored, n);
 }

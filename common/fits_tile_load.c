@@ -32,23 +32,60 @@ static enum status bad_tile(const struct tiles *t, int64_t row, const char *what
 
 /* ---- one tile ---- */
 
-/* Decodes Rice bytes to n values of t->byte_pixel bytes in s->pixels. The code has no end
- * mark: the decoder runs on through zeros and notices only after a block, so behind the
- * tile's bytes stand ones, enough for the longest block. */
+/* The tile's bytes with ones behind them. Rice code has no end mark: a decoder runs on and
+ * notices only after a block, cfitsio's not before a one if there are only zeros. */
+static enum status add_tail(const struct tiles *t, const unsigned char **bytes, size_t len,
+                            struct tile_scratch *s, struct fault *why)
+{
+    size_t tail = FITS_RICE_TAIL(t->block);
+    if (!make_room(&s->packed, &s->packed_room, len + tail))
+        return fault(why, ST_RETRY, "no memory for a tile of %zu bytes", len);
+    memcpy(s->packed, *bytes, len);
+    memset(s->packed + len, 0xff, tail);
+    *bytes = s->packed;
+    return ST_OK;
+}
+
+static enum status check_rice(const struct tiles *t, size_t len, const struct tile_scratch *s,
+                              struct fault *why)
+{
+    if (len < (size_t)t->byte_pixel + 1 || len > INT32_MAX - FITS_RICE_TAIL(t->block))
+        return bad_tile(t, s->row, "it is too short", why);
+    return ST_OK;
+}
+
+static enum status bad_rice(const struct tiles *t, const struct tile_scratch *s, struct fault *why)
+{
+    return bad_tile(t, s->row, "its Rice code runs past its end", why);
+}
+
+/* Decodes Rice bytes to n values of t->byte_pixel bytes in s->pixels. */
 enum status fits_tile_unrice(const struct tiles *t, const unsigned char *bytes, size_t len,
                              size_t n, struct tile_scratch *s, struct fault *why)
 {
-    size_t tail = FITS_RICE_TAIL(t->block);
-    if (len < (size_t)t->byte_pixel + 1 || len > INT32_MAX - tail)
-        return bad_tile(t, s->row, "it is too short", why);
-    if (!make_room(&s->packed, &s->packed_room, len + tail) ||
-        !make_room(&s->pixels, &s->pixel_room, n * (size_t)t->byte_pixel))
+    enum status st = check_rice(t, len, s, why);
+    if (st == ST_OK)
+        st = add_tail(t, &bytes, len, s, why);
+    if (st != ST_OK)
+        return st;
+    if (!make_room(&s->pixels, &s->pixel_room, n * (size_t)t->byte_pixel))
         return fault(why, ST_RETRY, "no memory for a tile of %zu pixels", n);
-    memcpy(s->packed, bytes, len);
-    memset(s->packed + len, 0xff, tail);
-    if (!fits_rice_decode(s->packed, len, s->pixels, n, t->byte_pixel, t->block))
-        return bad_tile(t, s->row, "its Rice code runs past its end", why);
-    return ST_OK;
+    bool good = fits_rice_decode(s->packed, len, s->pixels, n, t->byte_pixel, t->block);
+    return good ? ST_OK : bad_rice(t, s, why);
+}
+
+/* The same for 16 bits a pixel, to pixels as FITS stores them. What stands behind the tile
+ * does not matter, so it is read where it is: only the heap's last tiles need more. */
+static enum status unrice16(const struct tiles *t, const unsigned char *bytes, size_t len,
+                            size_t n, unsigned char *to, struct tile_scratch *s, struct fault *why)
+{
+    const unsigned char *end = t->data + t->heap + t->heap_bytes;
+    enum status st = check_rice(t, len, s, why);
+    if (st == ST_OK && (size_t)(end - bytes) < len + FITS_RICE_TAIL(t->block))
+        st = add_tail(t, &bytes, len, s, why);
+    if (st != ST_OK)
+        return st;
+    return fits_rice16_decode(bytes, len, t->block, to, n) ? ST_OK : bad_rice(t, s, why);
 }
 
 /* Unzips at most `room` bytes to s->pixels + at. */
@@ -80,48 +117,86 @@ enum status fits_tile_ungzip(const struct tiles *t, const unsigned char *bytes, 
 
 /* ---- a whole image, directly ---- */
 
+/* Where a tile belongs. */
+struct place {
+    int64_t first[FITS_MAX_AXES], side[FITS_MAX_AXES];
+    size_t pixels; /* in the tile */
+    int size;      /* bytes a pixel */
+    unsigned char *image;
+};
+
+/* Where the tile's pixel `at` lies in the image. */
+static unsigned char *pixel_place(const struct tiles *t, const struct place *p, const int64_t *at)
+{
+    int64_t index = 0;
+    for (int i = t->image.naxis - 1; i > 0; i--)
+        index = (index + p->first[i] + at[i]) * t->image.n[i - 1];
+    return p->image + (size_t)(index + p->first[0]) * (size_t)p->size;
+}
+
 /* Lays the tile's values into the image, a run of its first axis at a time. */
-static void place_tile(const struct tiles *t, const unsigned char *pixels, bool swap, int size,
-                       const int64_t *first, const int64_t *side, unsigned char *image)
+static void place_tile(const struct tiles *t, const struct place *p, const unsigned char *pixels,
+                       bool swap)
 {
     int64_t at[FITS_MAX_AXES] = {0};
     int axes = t->image.naxis;
-    size_t run = (size_t)side[0];
+    size_t run = (size_t)p->side[0], bytes = run * (size_t)p->size;
     for (;;) {
-        int64_t index = 0;
-        for (int i = axes - 1; i > 0; i--)
-            index = (index + first[i] + at[i]) * t->image.n[i - 1];
-        unsigned char *to = image + (size_t)(index + first[0]) * (size_t)size;
+        unsigned char *to = pixel_place(t, p, at);
         if (swap)
-            fits_swap_copy(to, pixels, run, size);
+            fits_swap_copy(to, pixels, run, p->size);
         else
-            memcpy(to, pixels, run * (size_t)size);
-        pixels += run * (size_t)size;
+            memcpy(to, pixels, bytes);
+        pixels += bytes;
         int axis = 1;
-        while (axis < axes && ++at[axis] == side[axis])
+        while (axis < axes && ++at[axis] == p->side[axis])
             at[axis++] = 0;
         if (axis >= axes)
             return;
     }
 }
 
+/* A tile that is a run of the first axis, as fpack makes them, is decoded where it belongs. */
+static enum status load_rice16(const struct tiles *t, const unsigned char *bytes, size_t len,
+                               const struct place *p, struct tile_scratch *s, struct fault *why)
+{
+    static const int64_t begin[FITS_MAX_AXES];
+    bool is_run = p->pixels == (size_t)p->side[0];
+    if (!is_run && !make_room(&s->pixels, &s->pixel_room, p->pixels * 2))
+        return fault(why, ST_RETRY, "no memory for a tile of %zu pixels", p->pixels);
+    unsigned char *to = is_run ? pixel_place(t, p, begin) : s->pixels;
+    enum status st = unrice16(t, bytes, len, p->pixels, to, s, why);
+    if (st == ST_OK && !is_run)
+        place_tile(t, p, to, false);
+    return st;
+}
+
+static enum status load_tile(const struct tiles *t, const unsigned char *bytes, size_t len,
+                             const struct place *p, struct tile_scratch *s, struct fault *why)
+{
+    bool rice = t->method == TILE_RICE;
+    if (rice && p->size == 2)
+        return load_rice16(t, bytes, len, p, s, why);
+    enum status st = rice ? fits_tile_unrice(t, bytes, len, p->pixels, s, why)
+                          : fits_tile_ungzip(t, bytes, len, p->pixels, p->size, s, why);
+    if (st == ST_OK)
+        place_tile(t, p, s->pixels, rice);
+    return st;
+}
+
 static enum status load_directly(const struct tiles *t, struct fits_image *out, struct fault *why)
 {
     struct tile_scratch s = {0};
+    struct place p = {.size = abs(t->image.bitpix) / 8, .image = out->data};
     enum status st = ST_OK;
-    int size = abs(t->image.bitpix) / 8;
     for (int64_t row = 0; row < t->rows && st == ST_OK; row++) {
-        int64_t first[FITS_MAX_AXES], side[FITS_MAX_AXES];
-        size_t n = (size_t)fits_tile_box(t, row, first, side), len;
         const unsigned char *bytes;
+        size_t len;
         s.row = row;
+        p.pixels = (size_t)fits_tile_box(t, row, p.first, p.side);
         st = fits_tile_bytes(t, &t->packed, row, &bytes, &len, why);
-        if (st != ST_OK)
-            break;
-        st = t->method == TILE_RICE ? fits_tile_unrice(t, bytes, len, n, &s, why)
-                                    : fits_tile_ungzip(t, bytes, len, n, size, &s, why);
         if (st == ST_OK)
-            place_tile(t, s.pixels, t->method == TILE_RICE, size, first, side, out->data);
+            st = load_tile(t, bytes, len, &p, &s, why);
     }
     fits_tile_scratch_free(&s);
     return st;
