@@ -3,7 +3,8 @@
  * byte; headers as their 80-column cards, never reformatted; pixels always as the
  * standard stores them (big-endian, unscaled), so that lossless is lossless by
  * construction. Tile compression goes through cfitsio (fits_tile.c, the one file that
- * includes it). Any thread; nothing is shared between calls. */
+ * includes it), but for 16-bit Rice tiles (fits_rice.c). Any thread; nothing is shared
+ * between calls. */
 #ifndef SKYFERRY_FITS_H
 #define SKYFERRY_FITS_H
 
