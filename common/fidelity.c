@@ -28,7 +28,8 @@ static const struct row jp2[] = {
 
 /* Step 1/q. */
 static const struct row quantized[] = {
-    {4.0, 0.289, {1.0}}, {5.0, 0.578, {2.0}}, {6.5, 1.156, {4.0}}};
+    {3.78, 0.166, {0.5}}, {4.68, 0.322, {1.0}}, {6.46, 0.581, {2.0}}, {7.83, 1.162, {4.0}},
+    {9.00, 2.308, {8.0}}};
 
 struct ladder {
     const char *method;
@@ -164,12 +165,12 @@ bool fidelity_parse_bound(const char *text, double *value, bool *in_noise)
 
 bool fidelity_parse_exact(const char *text, unsigned *bits)
 {
-    static const char *const words[] = {"saturated", "overscan"};
+    static const char *const words[] = {"saturated", "overscan", "masked"};
     *bits = 0;
     while (*text) {
         size_t len = strcspn(text, ", ");
         bool known = len == 0;
-        for (unsigned i = 0; i < 2; i++)
+        for (unsigned i = 0; i < 3; i++)
             if (len == strlen(words[i]) && memcmp(text, words[i], len) == 0) {
                 *bits |= 1u << i;
                 known = true;

@@ -15,7 +15,7 @@
 #define FIDELITY_RATIO_MAX 40.0
 
 /* What must travel exactly, whatever the codec does to the rest: bits. */
-enum { EXACT_SATURATED = 1, EXACT_OVERSCAN = 2 };
+enum { EXACT_SATURATED = 1, EXACT_OVERSCAN = 2, EXACT_MASKED = 4 };
 
 struct fidelity {
     char method[16];       /* as configured */
@@ -27,6 +27,7 @@ struct fidelity {
     double max_error;      /* > 0: no delivered pixel differs by more; ADU, */
     bool max_in_noise;     /* or in units of the sky noise */
     unsigned exact;
+    char masks[4096];      /* for EXACT_MASKED: push/mask.h */
     double pace;           /* with ratio: what came out over what the ladder promises, in the
                               filter's last exposure; 1: not known */
 };
@@ -48,7 +49,7 @@ double fidelity_bound(const struct fidelity *f, const struct sky *sky);
 
 /* "3.5" (ADU) or "4s" (sky noise); "" is none. False: neither. */
 bool fidelity_parse_bound(const char *text, double *value, bool *in_noise);
-/* "saturated,overscan", "" is none. False: an unknown word. */
+/* "saturated,overscan,masked", "" is none. False: an unknown word. */
 bool fidelity_parse_exact(const char *text, unsigned *bits);
 
 #endif

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/watch.h"
 #include "pull/adopt.h"
+#include "pull/flow.h"
 #include "pull/part.h"
 #include "pull/renew.h"
 
@@ -116,6 +117,32 @@ static void consider(struct agent *a, const char *path, const struct stat *st)
 
 /* ---- what the watch tells ---- */
 
+/* A bundle that was lost here and sent anew need not have the bytes it had: the ratio is held by
+ * what the exposures before it came to. What was placed from the first one stays. */
+static void take_again(struct agent *a, struct exposure *x, const char *rel, const struct stat *st)
+{
+    char path[PULL_PATH];
+    struct receipt r;
+    struct fault why;
+    if (x->bundle_size == st->st_size || !x->bundle_sha256[0] || flow_is_flying(a, x->id))
+        return;
+    pull_path(&a->s, rel, path);
+    if (part_receipt(path, &r, &why) != ST_OK || r.size != st->st_size ||
+        strcmp(r.source_sha256, x->source_sha256) != 0)
+        return;
+    log_info(AT(.stage = "stored", .exposure = x->name), "%.1f MB, %s came again, encoded anew",
+             (double)r.size / 1e6, rel);
+    memcpy(x->bundle_sha256, r.sha256, sizeof x->bundle_sha256);
+    x->bundle_size = r.size;
+    if (x->state == EX_PARKED)
+        x->state = EX_STORED;
+    if (x->state == EX_STORED)
+        x->due_ns = clock_wall();
+    if (catalogue_save(a->cat, x, &why) != ST_OK)
+        agent_trouble(a, &why);
+    agent_poke(a);
+}
+
 static bool is_known(struct agent *a, const char *rel, const struct stat *st)
 {
     struct exposure x;
@@ -130,6 +157,8 @@ static bool is_known(struct agent *a, const char *rel, const struct stat *st)
         agent_trouble(a, &why);
         return true;
     }
+    if (found)
+        take_again(a, &x, rel, st);
     if (!found || x.state != EX_PARKED || x.bundle_sha256[0])
         return found || beside;
     /* Parked as no bundle: another file by now? */

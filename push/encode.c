@@ -370,7 +370,10 @@ static void note_fallback(struct encode *e, const struct encode_hdu *h)
     const struct member *m = &h->member[h->count - 1];
     if (!h->fell_back)
         return;
-    if (e->fallback_count++ == 0)
+    if (e->fallback_count++ == 0 && h->note.grade != ST_OK)
+        snprintf(e->result.fallbacks, sizeof e->result.fallbacks, "HDU %d: %.150s", m->hdu,
+                 h->note.text);
+    else if (e->fallback_count == 1)
         snprintf(e->result.fallbacks, sizeof e->result.fallbacks, "HDU %d (EXTNAME %s) as %s",
                  m->hdu, m->extname[0] ? m->extname : "missing", m->codec);
 }
@@ -485,11 +488,11 @@ void encode_id(const struct exposure *e, const struct camera *camera,
     struct buf text = {0};
     buf_printf(&text,
                "skyferry bundle %d, software %s\n%s\n%" PRId64 " %" PRId64 " %" PRId64 "\n"
-               "%s %d %.17g %.17g %.17g %.17g\n%.17g %d %u %.17g\n%s %s\n%s",
+               "%s %d %.17g %.17g %.17g %.17g\n%.17g %d %u %.17g %s\n%s %s\n%s",
                MANIFEST_FORMAT, SKYFERRY_VERSION, e->path, e->file.size, e->file.mtime_ns,
                e->file.inode, codec->method, codec->lossless, codec->qstep, codec->ratio,
                codec->noise, codec->q, codec->max_error, codec->max_in_noise, codec->exact,
-               codec->pace, camera->name, camera->key_ccd,
+               codec->pace, codec->masks, camera->name, camera->key_ccd,
                e->exact ? "exact data\n" : "");
     digest_bytes(text.data, text.len, id);
     buf_free(&text);

@@ -36,6 +36,7 @@ struct encode_hdu {
     struct member member[ENCODE_MEMBERS];
     struct buf bytes[ENCODE_MEMBERS];
     int count;
+    struct fault note; /* OK, or why something asked for could not be had (a mask) */
     bool fell_back; /* the method could not carry these pixels: member[].codec could */
     int64_t cpu_ns[ENCODE_PARTS], mark; /* where the time went; mark: of the present lap */
 };

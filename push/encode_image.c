@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "push/encode_hdu_inner.h"
+#include "push/mask.h"
 #include "push/proof.h"
 
 /* One way of encoding an image, and what came of it. */
@@ -28,6 +29,7 @@ struct subject {
     struct regions regions;
     struct sky sky;
     double bound;
+    unsigned char *mask; /* owned */
 };
 
 static enum status measure(struct encode_hdu *h, struct subject *s)
@@ -49,6 +51,7 @@ static enum status encode_once(struct encode_hdu *h, const struct subject *s,
 {
     *out = (struct attempt){.options = *options};
     out->codec = codec_choose(options, &s->img, s->tiled, s->tiled_lossless);
+    h->fell_back |= strcmp(out->codec->name, h->fidelity.method) != 0;
     if (stands(out))
         return ST_OK;
     enum status st = codec_encode(&out->codec, &s->img, options, &out->pixels, &h->why);
@@ -59,7 +62,8 @@ static enum status encode_once(struct encode_hdu *h, const struct subject *s,
         proof_lossless(&s->img, &out->proof);
     } else {
         struct proof_order o = {.codec = out->codec, .raw = &s->img, .bound = s->bound,
-                                .exact = h->fidelity.exact, .regions = &s->regions};
+                                .exact = h->fidelity.exact, .regions = &s->regions,
+                                .mask = s->mask};
         st = proof_run(&o, &out->pixels, &out->exact, &out->proof, &h->why);
     }
     h->cpu_ns[PART_PROOF] += clock_lap(&h->mark);
@@ -82,6 +86,13 @@ static enum status encode_best(struct encode_hdu *h, const struct subject *s, st
 {
     struct codec_options options;
     fidelity_options(&h->fidelity, h->rung, &s->sky, s->img.bitpix, &options);
+    /* Which pixels must be exact, or how much others may err, is not known. */
+    bool unknown = ((h->fidelity.exact & EXACT_MASKED) && !s->mask) ||
+                   (h->fidelity.max_error > 0 && isnan(s->bound));
+    if (unknown && !options.reversible) {
+        options.reversible = true;
+        h->fell_back = true;
+    }
     enum status st = encode_once(h, s, &options, out);
     bool refused = st == ST_REJECT || (st == ST_OK && !stands(out) && !is_good(s, out));
     if (refused && !options.reversible) {
@@ -101,7 +112,7 @@ static void fill_measures(const struct encode_hdu *h, const struct subject *s,
                            .max_error = a->proof.max, .bound = s->bound,
                            .exact_pixels = a->exact.pixels, .datasum = a->proof.datasum};
     if (codec_is_lossless(a->codec, &a->options))
-        m->bound = isnan(fidelity_bound(&h->fidelity, &s->sky)) ? NAN : 0;
+        m->bound = h->fidelity.max_error > 0 ? 0 : NAN;
 }
 
 static enum status add_exact(struct encode_hdu *h, struct attempt *a)
@@ -150,17 +161,20 @@ enum status encode_hdu_image(struct encode_hdu *h, struct buf *hdu)
     if (st != ST_OK)
         goto out;
     s.bound = fidelity_bound(&h->fidelity, &s.sky);
+    if (h->fidelity.exact & EXACT_MASKED &&
+        mask_load(h->fidelity.masks, h->ccd, &s.img, &s.mask, &h->note) == ST_RETRY)
+        s.mask = NULL;
     s.tiled_lossless = s.tiled && fits_tiled_lossless(hdu->data, hdu->len);
     st = encode_best(h, &s, &a);
     if (st != ST_OK)
         goto out;
-    h->fell_back |= strcmp(a.codec->name, h->fidelity.method) != 0;
     if (stands(&a))
         encode_hdu_as_it_stands(h, MEMBER_IMAGE, hdu);
     else
         st = add_members(h, &s, &a);
 out:
     attempt_free(&a);
+    free(s.mask);
     fits_image_free(&s.img);
     return st;
 }

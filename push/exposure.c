@@ -54,6 +54,11 @@ void identity_of(const struct stat *st, struct identity *out)
 
 void exposure_restart(struct exposure *e, const struct identity *file, int64_t now_ns)
 {
+    /* The same version, sent once more, is to give the same bytes. */
+    if (!identity_equal(&e->file, file)) {
+        e->method[0] = '\0';
+        e->ratio = e->pace = 0;
+    }
     e->file = *file;
     e->closed = false;
     e->changed_ns = now_ns;
@@ -65,6 +70,8 @@ void exposure_restart(struct exposure *e, const struct identity *file, int64_t n
     e->facts.expnum = -1;
     e->facts.date_ns = INT64_MIN;
     e->ccds = 0;
+    e->image_bytes = 0;
+    e->tiled = false;
     e->source_sha256[0] = e->bundle_id[0] = e->bundle_sha256[0] = e->stored_as[0] = '\0';
     e->bundle_size = e->sent_bytes = 0;
     e->fidelity = DELIVERED_UNKNOWN;

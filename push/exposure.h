@@ -75,6 +75,13 @@ struct exposure {
 
     struct facts facts;
     int ccds;
+    int64_t image_bytes;    /* of all images, uncompressed; 0: not known */
+    bool tiled;             /* they are tile-compressed in the file */
+    /* As in struct fidelity, of when it was first begun; 0 before. It is sent so again. */
+    double pace;
+    /* method = auto: what was chosen for it when it was begun; "" and 0 before. */
+    char method[16];
+    double ratio;
     char source_sha256[DIGEST_HEX]; /* "" until known; likewise below */
     char bundle_id[DIGEST_HEX];
     int64_t bundle_size; /* set together with bundle_sha256: the bundle is finished */

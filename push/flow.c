@@ -262,6 +262,7 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     to->q = from->q;
     memcpy(to->max_error, from->max_error, sizeof to->max_error);
     memcpy(to->exact, from->exact, sizeof to->exact);
+    memcpy(to->masks, from->masks, sizeof to->masks);
     to->lossless = from->lossless;
     to->quota_gib = from->quota_gib;
     to->later = from->later;

@@ -208,6 +208,10 @@ void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity 
         return;
     }
     settings_codec(&f->config.set, out);
+    if (e->pace > 0) {
+        out->pace = e->pace;
+        return;
+    }
     pace_key(e, out->method, key, sizeof key);
     journal_noted(f->o.journal, key, text, sizeof text);
     double pace = strtod(text, NULL);
@@ -246,6 +250,7 @@ static bool take_up(struct flow *f, struct exposure *e)
     spool_room(f->o.spool, f->config.set.quota_gib, e->exact ? 2 * e->file.size : e->file.size,
                &why);
     if (why.grade == ST_OK) {
+        e->pace = codec.pace;
         encode_id(e, &f->config.camera, &codec, e->bundle_id);
         e->stamp[STAMP_ENCODE] = clock_wall();
     }

@@ -54,6 +54,12 @@ static const char *const migrations[] = {
     "CREATE INDEX exposures_state ON exposures (state, due_ns);"
     "CREATE INDEX exposures_request ON exposures (request) WHERE request != 0;"
     "CREATE INDEX exposures_lossy ON exposures (mtime_ns) WHERE exact = 0 AND fidelity = 1;",
+    /* What method = auto goes by, and what it chose. */
+    "ALTER TABLE exposures ADD COLUMN image_bytes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE exposures ADD COLUMN tiled INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE exposures ADD COLUMN method TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE exposures ADD COLUMN ratio REAL NOT NULL DEFAULT 0;"
+    "ALTER TABLE exposures ADD COLUMN pace REAL NOT NULL DEFAULT 0;",
     NULL};
 
 enum status journal_open(const char *spool, bool read_only, struct journal **out,
@@ -139,6 +145,11 @@ void journal_read(struct exposure *e, const struct db_row *row)
     e->exact = db_col_int(row, 37) != 0;
     e->fidelity = (int)db_col_int(row, 38);
     e->follow = exposure_state_parse(db_col_text(row, 39));
+    e->image_bytes = db_col_int(row, 40);
+    e->tiled = db_col_int(row, 41) != 0;
+    TEXT(method, 42);
+    e->ratio = db_col_real(row, 43);
+    e->pace = db_col_real(row, 44);
 }
 
 struct one {
@@ -200,13 +211,15 @@ enum status journal_save(struct journal *j, const struct exposure *e, struct fau
         " date_obs=?, date_ns=?, exptime=?, ccds=?, source_sha256=?, bundle_id=?,"
         " bundle_size=?, bundle_sha256=?, stored_as=?, sent_bytes=?,"
         " noticed_ns=?, settled_ns=?, encode_ns=?, encoded_ns=?, first_ns=?, last_ns=?,"
-        " stored_ns=?, done_ns=?, fidelity=? WHERE id=?",
-        "iiiiisiisisssssidississiiiiiiiiiii", e->file.size, e->file.mtime_ns, e->file.inode,
+        " stored_ns=?, done_ns=?, fidelity=?, image_bytes=?, tiled=?, method=?, ratio=?, pace=?"
+        " WHERE id=?",
+        "iiiiisiisisssssidississiiiiiiiiiiiisddi", e->file.size, e->file.mtime_ns, e->file.inode,
         (int64_t)e->closed, e->changed_ns, exposure_state_names[e->state], (int64_t)e->attempts,
         e->due_ns, e->reason, f->expnum, f->object, f->filter, f->obstype, f->propid, f->date_obs,
         f->date_ns, f->exptime, (int64_t)e->ccds, e->source_sha256, e->bundle_id, e->bundle_size,
         e->bundle_sha256, e->stored_as, e->sent_bytes, t[0], t[1], t[2], t[3], t[4], t[5], t[6],
-        t[7], (int64_t)e->fidelity, e->id);
+        t[7], (int64_t)e->fidelity, e->image_bytes, (int64_t)e->tiled, e->method, e->ratio, e->pace,
+        e->id);
 }
 
 enum status journal_add(struct journal *j, struct exposure *e, struct fault *why)

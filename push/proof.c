@@ -118,7 +118,8 @@ static bool gather(struct run *r, int64_t y, const unsigned char *raw)
         unsigned char *b = r->row + (size_t)x * r->size;
         bool wanted = difference(a, b, bitpix) * r->scale > o->bound ||
                       ((o->exact & EXACT_SATURATED) && stored_value(a, bitpix) >= r->threshold) ||
-                      ((o->exact & EXACT_OVERSCAN) && in_overscan(o->regions, x, y));
+                      ((o->exact & EXACT_OVERSCAN) && in_overscan(o->regions, x, y)) ||
+                      ((o->exact & EXACT_MASKED) && o->mask[y * r->width + x]);
         if (!wanted)
             continue;
         if (!exact_add(r->exact, y * r->width + x, 1, a))

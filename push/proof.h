@@ -13,6 +13,7 @@ struct proof_order {
     double bound;      /* ADU; NaN: any error will do */
     unsigned exact;    /* EXACT_... */
     const struct regions *regions; /* for exact; NULL when that is 0 */
+    const unsigned char *mask;     /* for EXACT_MASKED: a byte a pixel, 1 where masked */
 };
 
 struct proof {

@@ -58,8 +58,11 @@ const struct setting settings_rows[] = {
      "No delivered pixel differs from the raw one by more: a number of ADU, or with an s behind it "
      "of sky noise (4s); pixels that would travel exactly; empty: no such bound."},
     {"codec", "exact", SET_TEXT, AT_(exact), "", 0, 0, NULL, NULL,
-     "Pixels that must arrive exactly, whatever the codec does to others: saturated, overscan, or "
-     "both, with a comma between; empty: none."},
+     "Pixels that must arrive exactly, whatever the codec does to others: any of saturated, "
+     "overscan and masked, with commas between; empty: none."},
+    {"codec", "masks", SET_PATH, AT_(masks), "", 0, 0, NULL, NULL,
+     "For exact = masked: a directory of bad-pixel masks, N.fits or N.fits.fz for ccd N, as large "
+     "as the ccd and not 0 where a pixel is masked."},
     {"codec", "lossless", SET_BOOL, AT_(lossless), "no", 0, 0, NULL, NULL,
      "htj2k and jp2 without any loss, qstep is not used then; rice in place of quantized. jxl, "
      "rice and original never have any."},
@@ -196,13 +199,19 @@ static void check_fidelity(struct config *c, const struct settings_source *from,
     if (s->ratio > 0 && s->ratio < FIDELITY_RATIO_MIN)
         config_problem(r, "[codec] ratio = %g is out of range: give a number from %g to %g, or 0 "
                           "for none", s->ratio, FIDELITY_RATIO_MIN, FIDELITY_RATIO_MAX);
+    if (strcmp(s->method, "quantized") == 0 && s->ratio > 9)
+        config_problem(r, "[codec] ratio = %g is beyond what quantized reaches; give at most 9, or "
+                          "method = htj2k", s->ratio);
     struct fidelity f;
     if (!fidelity_parse_bound(s->max_error, &f.max_error, &f.max_in_noise))
         config_problem(r, "[codec] max_error = '%s' is neither a number of ADU above 0 (3.5) nor "
                           "one of sky noise (4s)", s->max_error);
     if (!fidelity_parse_exact(s->exact, &f.exact))
-        config_problem(r, "[codec] exact = '%s': only saturated and overscan are known, with a "
-                          "comma between", s->exact);
+        config_problem(r, "[codec] exact = '%s': only saturated, overscan and masked are known, "
+                          "with commas between", s->exact);
+    else if (f.exact & EXACT_MASKED && access(s->masks, R_OK | X_OK) != 0)
+        config_problem(r, "[codec] exact = masked needs masks, the directory of the bad-pixel "
+                          "masks; '%s': %s", s->masks, strerror(errno));
 }
 
 static void fill_policy(const struct settings *s, struct order_policy *p)
@@ -249,7 +258,7 @@ static bool is_live(const struct setting *row)
     static const char *const keys[] = {
         "watch.settle_seconds", "watch.give_up_seconds", "watch.silence_seconds", "ship.mode",
         "ship.batch_size", "ship.window", "codec.method", "codec.ratio", "codec.noise",
-        "codec.qstep", "codec.max_error", "codec.exact", "codec.q", "codec.lossless",
+        "codec.qstep", "codec.max_error", "codec.exact", "codec.masks", "codec.q", "codec.lossless",
         "sweep.lossless", "sweep.lossless_method", "sweep.lossless_when", "spool.quota_gib",
         "log.level",
     };
@@ -300,6 +309,7 @@ void settings_codec(const struct settings *s, struct fidelity *out)
     out->pace = 1;
     fidelity_parse_bound(s->max_error, &out->max_error, &out->max_in_noise);
     fidelity_parse_exact(s->exact, &out->exact);
+    memcpy(out->masks, s->masks, sizeof out->masks);
 }
 
 void settings_exact_codec(const struct settings *s, struct fidelity *out)

@@ -28,7 +28,7 @@ struct settings {
     /* [codec] */
     char method[16];
     double qstep, ratio, noise, q;
-    char max_error[32], exact[64];
+    char max_error[32], exact[64], masks[4096];
     bool lossless;
     int threads;
     /* [ship] */

@@ -66,6 +66,11 @@ static void fill(struct exposure *e)
     snprintf(e->facts.propid, sizeof e->facts.propid, "2024A-0001");
     snprintf(e->facts.date_obs, sizeof e->facts.date_obs, "2024-04-05T03:00:00.5");
     e->ccds = 62;
+    e->image_bytes = 1040187392;
+    e->tiled = true;
+    snprintf(e->method, sizeof e->method, "htj2k");
+    e->ratio = 8.5;
+    e->pace = 0.97;
     memset(e->source_sha256, 'a', 64);
     memset(e->bundle_id, 'b', 64);
     e->bundle_size = 4567;
