@@ -278,7 +278,7 @@ static enum status check_comment(const unsigned char *p, size_t len, struct j2k_
     memcpy(text, p + 2, len - 2);
     text[len - 2] = '\0';
     long offset = strtol(text + words, &end, 10);
-    if (end == text + words || *end || offset < -32768 || offset > 65535)
+    if (end == text + words || end != text + len - 2 || offset < -32768 || offset > 65535)
         return fault(why, ST_REJECT, "the codestream's offset '%s' is no pixel value",
                      text + words);
     s->offset = (int32_t)offset;
