@@ -1,6 +1,5 @@
 /* Members that are damaged or belong to another image are refused in words, whatever is
  * damaged; and what the codecs write is what other readers know as JPH and JP2. */
-#include <openjpeg.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +10,7 @@
 
 #include "common/digest.h"
 #include "tests/unit/codec_fixture.h"
+#include "tests/unit/openjpeg_fixture.h"
 #include "tests/unit/scratch.h"
 
 static struct scratch folder;
@@ -226,25 +226,6 @@ static void forged_packets_do_no_harm_to_openjpeg(void **state)
 }
 
 /* ---- other readers ---- */
-
-/* The samples of a file as OpenJPEG's own JP2 reader sees it, NULL when it does not. */
-static opj_image_t *read_by_openjpeg(const char *path)
-{
-    opj_dparameters_t parameters;
-    opj_image_t *picture = NULL;
-    opj_stream_t *stream = opj_stream_create_default_file_stream(path, OPJ_STREAM_READ);
-    opj_codec_t *codec = opj_create_decompress(OPJ_CODEC_JP2);
-    opj_set_default_decoder_parameters(&parameters);
-    if (!stream || !opj_setup_decoder(codec, &parameters) ||
-        !opj_read_header(stream, codec, &picture) || !opj_decode(codec, stream, picture) ||
-        !opj_end_decompress(codec, stream)) {
-        opj_image_destroy(picture);
-        picture = NULL;
-    }
-    opj_stream_destroy(stream);
-    opj_destroy_codec(codec);
-    return picture;
-}
 
 static void openjpeg_reads_both_as_files(void **state)
 {
