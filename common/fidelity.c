@@ -10,20 +10,20 @@
  * finest level keeps enough for unbiased fluxes; beyond, its noise goes first and the coarse bands,
  * which hold the light of faint stars, last. */
 struct row {
-    double ratio, error, step[3];
+    double ratio, error, step[3]; /* error: before values are rounded to whole ADU */
 };
 
 static const struct row htj2k[] = {
-    {3.61, 0.087, {0.30, 0.20, 0.15}}, {4.19, 0.185, {0.45, 0.25, 0.17}},
-    {4.99, 0.276, {0.65, 0.30, 0.20}}, {6.58, 0.428, {1.00, 0.40, 0.25}},
-    {9.14, 0.619, {1.45, 0.55, 0.30}}, {13.75, 0.842, {2.20, 0.65, 0.35}},
+    {3.61, 0.103, {0.30, 0.20, 0.15}}, {4.19, 0.164, {0.45, 0.25, 0.17}},
+    {4.99, 0.253, {0.65, 0.30, 0.20}}, {6.58, 0.417, {1.00, 0.40, 0.25}},
+    {9.14, 0.606, {1.45, 0.55, 0.30}}, {13.75, 0.820, {2.20, 0.65, 0.35}},
     {21.63, 0.981, {4.00, 0.85, 0.40}}, {29.78, 1.009, {5.00, 1.30, 0.50}},
     {43.85, 1.051, {6.00, 2.00, 0.60}}, {79.81, 1.093, {8.00, 3.00, 1.00}}};
 
 /* One step for all bands. */
 static const struct row jp2[] = {
-    {5.10, 0.237, {0.5}}, {5.71, 0.295, {0.8}}, {7.06, 0.389, {1.2}}, {8.90, 0.544, {1.8}},
-    {12.58, 0.710, {2.4}}, {19.54, 0.847, {2.9}}, {25.15, 0.927, {3.2}}, {31.44, 0.980, {3.4}},
+    {5.10, 0.141, {0.5}}, {5.71, 0.226, {0.8}}, {7.06, 0.344, {1.2}}, {8.90, 0.517, {1.8}},
+    {12.58, 0.688, {2.4}}, {19.54, 0.828, {2.9}}, {25.15, 0.908, {3.2}}, {31.44, 0.961, {3.4}},
     {42.25, 1.033, {3.6}}};
 
 /* Step 1/q. */
@@ -35,10 +35,12 @@ struct ladder {
     const char *method;
     const struct row *row;
     size_t count;
+    double grain; /* ADU^2: the least error; 0: that of rounding, if any */
 };
 
-#define LADDER(name) {#name, name, sizeof name / sizeof *name}
-static const struct ladder ladders[] = {LADDER(htj2k), LADDER(jp2), LADDER(quantized)};
+/* OpenJPEG begins with steps of about 1 ADU, whatever the quality it then cuts to. */
+#define LADDER(name, grain) {#name, name, sizeof name / sizeof *name, grain}
+static const struct ladder ladders[] = {LADDER(htj2k, 0), LADDER(jp2, 0.2), LADDER(quantized, 0)};
 
 static const struct ladder *ladder_of(const char *method)
 {
@@ -54,7 +56,9 @@ static double between(double a, double b, double part)
     return exp(log(a) + part * (log(b) - log(a)));
 }
 
-/* Steps for a ratio, which may lie beyond the ends by as much again as a row. */
+#define BELOW (-6) /* so many rows below the first, where steps and errors go on shrinking alike */
+
+/* Steps for a ratio, which may lie beyond the last row by as much again. */
 static void steps_at(const struct ladder *l, double ratio, double step[3])
 {
     size_t i = 0;
@@ -62,7 +66,7 @@ static void steps_at(const struct ladder *l, double ratio, double step[3])
         i++;
     const struct row *a = &l->row[i], *b = a + 1;
     double part = log(ratio / a->ratio) / log(b->ratio / a->ratio);
-    part = fmin(fmax(part, -1), 2);
+    part = fmin(fmax(part, BELOW), 2);
     for (int k = 0; k < 3; k++)
         step[k] = a->step[k] > 0 ? between(a->step[k], b->step[k], part) : 0;
 }
@@ -74,7 +78,33 @@ static double ratio_for_error(const struct ladder *l, double error)
         i++;
     const struct row *a = &l->row[i], *b = a + 1;
     double part = log(error / a->error) / log(b->error / a->error);
-    return between(a->ratio, b->ratio, fmin(fmax(part, -1), 1));
+    return between(a->ratio, b->ratio, fmin(fmax(part, BELOW), 1));
+}
+
+/* The rms of normal errors of rms e after rounding to integers: 1/12 more in the square, but next
+ * to nothing where e is so small that most come out right again. */
+static double rounded(double e)
+{
+    double sum = 0;
+    for (int k = 1; k < 8 && k - 0.5 < 6 * e; k++)
+        sum += (2 * k - 1) * erfc((k - 0.5) / (e * 1.4142135623730951));
+    return e > 1.2 ? sqrt(e * e + 1 / 12.0) : sqrt(sum);
+}
+
+/* What an error of integers may be before it is rounded, ADU; above 0. */
+static double before_rounding(const struct ladder *l, double error)
+{
+    if (l->grain > 0)
+        return sqrt(fmax(error * error - l->grain, 1e-6));
+    double low = 0, high = fmax(error, 0.5);
+    for (int i = 0; i < 40; i++) {
+        double middle = (low + high) / 2;
+        if (rounded(middle) < error)
+            low = middle;
+        else
+            high = middle;
+    }
+    return fmax(low, 1e-3);
 }
 
 bool fidelity_by_noise(const struct fidelity *f)
@@ -123,6 +153,7 @@ static void take_steps(const struct fidelity *f, const double step[3], const str
 void fidelity_options(const struct fidelity *f, double rung, const struct sky *sky, int bitpix,
                       struct codec_options *out)
 {
+    const struct ladder *l = ladder_of(f->method);
     double step[3];
     *out = (struct codec_options){.method = f->method, .qstep = f->lossless ? 0 : f->qstep,
                                   .reversible = f->lossless};
@@ -133,12 +164,14 @@ void fidelity_options(const struct fidelity *f, double rung, const struct sky *s
         out->noise = light && sky->noise > 0 ? sky->noise : 0;
         return;
     }
+    if (f->noise > 0 && bitpix == 16 && sky->noise > 0)
+        rung = ratio_for_error(l, before_rounding(l, f->noise * sky->noise) / sky->noise);
     if (!light || !(sky->noise > 0) ||
         (bitpix == 16 && rung <= lossless_ratio(sky->noise, bitpix))) {
         out->reversible = true;
         return;
     }
-    steps_at(ladder_of(f->method), rung, step);
+    steps_at(l, rung, step);
     take_steps(f, step, sky, bitpix, out);
 }
 

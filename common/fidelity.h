@@ -35,7 +35,8 @@ struct fidelity {
 /* Does the ladder decide, so that the sky must be measured? */
 bool fidelity_by_noise(const struct fidelity *f);
 
-/* Where on the ladder to begin, as a row's ratio; 0 when the ladder does not decide. */
+/* Where on the ladder to begin, as a row's ratio; 0 when the ladder does not decide. With noise
+ * each ccd finds its own row nearby: rounding to whole ADU is part of the error asked for. */
 double fidelity_rung(const struct fidelity *f);
 
 /* The codec's options for one ccd; *out points at f->method. The ladder gives no loss at all
