@@ -16,8 +16,9 @@ struct run {
     struct exact *exact;
     int64_t width;
     size_t size;             /* bytes of a pixel */
-    double scale;            /* ADU of one stored unit */
-    double threshold;        /* stored value from which a pixel is saturated; INFINITY: never */
+    double scale, zero;      /* BSCALE and BZERO */
+    double unit;             /* ADU of one stored unit */
+    double saturate;         /* ADU from which a pixel is saturated; INFINITY: never */
     double squares, max, max_coded;
     struct fits_datasum sum;
     unsigned char *row;      /* one, with exact pixels put in */
@@ -68,9 +69,21 @@ static double stored_value(const unsigned char *p, int bitpix)
     }
 }
 
-/* In stored units. Two that are no number are equal. */
+static uint64_t stored_bits(const unsigned char *p)
+{
+    uint64_t u;
+    memcpy(&u, p, sizeof u);
+    return __builtin_bswap64(u);
+}
+
+/* In stored units. Two that are no number are equal; large 64-bit integers are more than a double
+ * can tell apart. */
 static double difference(const unsigned char *a, const unsigned char *b, int bitpix)
 {
+    if (bitpix == 64) {
+        int64_t i = (int64_t)stored_bits(a), k = (int64_t)stored_bits(b);
+        return (double)(i > k ? (uint64_t)i - (uint64_t)k : (uint64_t)k - (uint64_t)i);
+    }
     double x = stored_value(a, bitpix), y = stored_value(b, bitpix);
     if (isnan(x) || isnan(y))
         return isnan(x) && isnan(y) ? 0 : INFINITY;
@@ -116,8 +129,9 @@ static bool gather(struct run *r, int64_t y, const unsigned char *raw)
     for (int64_t x = 0; x < r->width; x++) {
         const unsigned char *a = raw + (size_t)x * r->size;
         unsigned char *b = r->row + (size_t)x * r->size;
-        bool wanted = difference(a, b, bitpix) * r->scale > o->bound ||
-                      ((o->exact & EXACT_SATURATED) && stored_value(a, bitpix) >= r->threshold) ||
+        bool wanted = difference(a, b, bitpix) * r->unit > o->bound ||
+                      ((o->exact & EXACT_SATURATED) &&
+                       r->zero + r->scale * stored_value(a, bitpix) >= r->saturate) ||
                       ((o->exact & EXACT_OVERSCAN) && in_overscan(o->regions, x, y)) ||
                       ((o->exact & EXACT_MASKED) && o->mask[y * r->width + x]);
         if (!wanted)
@@ -137,7 +151,7 @@ static enum status take_row(void *ctx, int64_t y, const unsigned char *got, stru
     double squares, most;
     compare(r, raw, got, &squares, &most);
     r->max_coded = fmax(r->max_coded, most);
-    if (r->o->exact || most * r->scale > r->o->bound) {
+    if (r->o->exact || most * r->unit > r->o->bound) {
         memcpy(r->row, got, bytes);
         if (!gather(r, y, raw))
             return fault(why, ST_RETRY, "out of memory for pixels that travel exactly");
@@ -165,18 +179,20 @@ enum status proof_run(const struct proof_order *o, const struct buf *member, str
     struct fits_image got = {0};
     struct run r = {.o = o, .exact = exact, .width = raw->naxes[0],
                     .size = (size_t)abs(raw->bitpix) / 8,
-                    .scale = fabs(real_or(&raw->header, "BSCALE", 1)), .threshold = INFINITY};
+                    .scale = real_or(&raw->header, "BSCALE", 1),
+                    .zero = real_or(&raw->header, "BZERO", 0), .saturate = INFINITY};
     enum status st = ST_OK;
     *exact = (struct exact){.size = (int)r.size};
     if (o->exact & EXACT_SATURATED && isfinite(o->regions->saturate))
-        r.threshold = (o->regions->saturate - real_or(&raw->header, "BZERO", 0)) / r.scale;
+        r.saturate = o->regions->saturate;
+    r.unit = fabs(r.scale);
     r.row = malloc((size_t)r.width * r.size);
     if (!r.row || (!o->codec->has_header && !fits_header_copy(&got.header, &raw->header)))
         st = fault(why, ST_RETRY, "out of memory for a row");
     if (st == ST_OK)
         st = codec_rows(o->codec, member->data, member->len, &got, take_row, &r, why);
-    *out = (struct proof){.rms = sqrt(r.squares / (double)(raw->size / r.size)) * r.scale,
-                          .max = r.max * r.scale, .max_coded = r.max_coded * r.scale,
+    *out = (struct proof){.rms = sqrt(r.squares / (double)(raw->size / r.size)) * r.unit,
+                          .max = r.max * r.unit, .max_coded = r.max_coded * r.unit,
                           .datasum = fits_datasum_end(&r.sum)};
     fits_image_free(&got);
     free(r.row);
