@@ -70,8 +70,9 @@ static enum status encode_once(struct encode_hdu *h, const struct subject *s,
     return st;
 }
 
-/* A quantiser errs by a few steps; a decoder that read a bit wrong errs by hundreds. And where
- * every eighth pixel must travel exactly, a lossless picture is smaller. */
+/* A quantiser errs by a few steps; a decoder that read a bit wrong errs by hundreds, and one that
+ * lost a NaN, without limit. And where every eighth pixel must travel exactly, a lossless picture
+ * is smaller. */
 static bool is_good(const struct subject *s, const struct attempt *a)
 {
     const struct codec_options *o = &a->options;
@@ -79,7 +80,8 @@ static bool is_good(const struct subject *s, const struct attempt *a)
     if (o->q > 0)
         step = INFINITY; /* each tile has its own, and the proof of all is in its decoder */
     int64_t pixels = (int64_t)(s->img.size / (size_t)(abs(s->img.bitpix) / 8));
-    return !(a->proof.max_coded > 64 * step + 16) && a->exact.pixels <= pixels / 8;
+    return !(a->proof.max_coded > 64 * step + 16) && isfinite(a->proof.rms) &&
+           a->exact.pixels <= pixels / 8;
 }
 
 static enum status encode_best(struct encode_hdu *h, const struct subject *s, struct attempt *out)
