@@ -140,7 +140,7 @@ static bool is_unsaid(const struct field *f, const void *at)
     case INT64:
         return *(const int64_t *)at < f->min;
     case REAL:
-        return isnan(*(const double *)at);
+        return !isfinite(*(const double *)at); /* JSON has no infinity */
     default:
         return *(const char *)at == '\0';
     }
