@@ -134,13 +134,14 @@ static json_t *text_value(const char *text)
     return value;
 }
 
+/* Floats may hold anything, and so may their sky: what a reader would refuse is not said. */
 static bool is_unsaid(const struct field *f, const void *at)
 {
     switch (f->kind) {
     case INT64:
         return *(const int64_t *)at < f->min;
     case REAL:
-        return !isfinite(*(const double *)at); /* JSON has no infinity */
+        return !(*(const double *)at >= (double)f->min && *(const double *)at <= (double)f->max);
     default:
         return *(const char *)at == '\0';
     }
