@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "common/digest.h"
 #include "common/exact.h"
 #include "push/encode_hdu.h"
 #include "tests/unit/push_fixture.h"
@@ -47,6 +48,7 @@ static double f_byte(size_t i) { return (void)i, 100 + 4 * normal_value(); }
 static double f_mask(size_t i) { return i % 7 ? 0 : (double)(1u << i % 30); }
 static double f_all_nan(size_t i) { return (void)i, NAN; }
 static double f_huge(size_t i) { return (void)i, 1e300 * (1 + 0.1 * normal_value()); }
+static double f_large(size_t i) { return (void)i, 1e30 * (1 + 0.1 * normal_value()); }
 static double f_tiny(size_t i) { return (void)i, 1e-30 * (5 + normal_value()); }
 
 struct frame {
@@ -76,6 +78,7 @@ static const struct frame frames[] = {
     {"no numbers", -32, 100, 80, 1, 0, false, f_all_nan},
     {"float zeros", -32, 100, 80, 1, 0, false, f_zero},
     {"huge doubles", -64, 130, 120, 1, 0, false, f_huge},
+    {"large floats", -32, 130, 120, 1, 0, false, f_large},
     {"tiny floats", -32, 130, 120, 1, 0, false, f_tiny},
     {"bytes", 8, 130, 120, 1, 0, false, f_byte},
     {"a mask", 32, 130, 120, 1, 0, false, f_mask},
@@ -234,7 +237,9 @@ static void through_every_method(const struct fidelity *asked, const char *label
         for (int m = 0; m < 6; m++) {
             struct fidelity f = *asked;
             struct encode_hdu h;
-            struct manifest written = {.format = MANIFEST_FORMAT, .name = "x"};
+            struct manifest written = {.format = MANIFEST_FORMAT, .software = "x", .name = "x",
+                                       .source_name = "x.fits", .facts = {.expnum = 1}};
+            struct manifest read = {0};
             struct buf text = {0};
             char what[96];
             snprintf(f.method, sizeof f.method, "%s", methods[m]);
@@ -246,9 +251,13 @@ static void through_every_method(const struct fidelity *asked, const char *label
                 judge(what, &frames[i], &f, &raw, &h);
             for (int k = 0; k < h.count; k++)
                 assert_true(manifest_add(&written, &h.member[k]));
+            digest_bytes("x", 1, written.source_sha256);
             if (!manifest_write(&written, &text))
                 fail_msg("%s: its manifest cannot be written", what);
+            if (manifest_parse(text.data, text.len, &read, &why) != ST_OK)
+                fail_msg("%s: its manifest cannot be read: %s", what, why.text);
             manifest_free(&written);
+            manifest_free(&read);
             buf_free(&text);
             encode_hdu_free(&h);
         }
@@ -289,6 +298,7 @@ static void steps_of_ones_own(void **state)
     (void)state;
     struct fidelity f = {.qstep = 0.0005, .q = 0.5, .pace = 1, .exact = EXACT_SATURATED};
     through_every_method(&f, "qstep");
+    through_every_method(&(struct fidelity){.q = 1, .pace = 1}, "q");
     f.lossless = true;
     through_every_method(&f, "lossless");
 }
