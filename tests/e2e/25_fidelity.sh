@@ -95,6 +95,55 @@ manifest DECam_00200001 . >"$WORK/manifest.json"
 check "astropy finds the errors that the manifest says" debian_python "$WORK/errors.py" \
     "$WORK/taken/DECam_00200001.fits" "$WORK/manifest.json" $(placed | grep 200001_)
 
+# ---- a bound, and pixels that travel exactly ----
+
+cat >"$WORK/bound.py" <<'PY'
+# bound.py SOURCE BOUND SATURATED FILE...: no pixel differs by more, none from SATURATED on at all
+import sys
+import numpy as np
+from astropy.io import fits
+bound, saturated, found = float(sys.argv[2]), float(sys.argv[3]), 0
+with fits.open(sys.argv[1]) as source:
+    ccds = {h.header['CCDNUM']: h for h in source[1:]}
+    for path in sys.argv[4:]:
+        with fits.open(path, checksum=True) as got:
+            raw = ccds.pop(got[0].header['CCDNUM']).data.astype(float)
+            off = np.abs(got[0].data.astype(float) - raw)
+        assert off.max() <= bound, (path, off.max())
+        assert not off[raw >= saturated].any(), path
+        found += (raw >= saturated).sum()
+assert not ccds, ccds.keys()
+assert found > 0, 'nothing was saturated'
+PY
+# Saturated stars, one of them with a trail, on every ccd.
+stars=$WORK/taken/stars_200005.fits
+debian_python - "$WORK/taken/DECam_00200001.fits" "$stars" <<'PY'
+import sys
+from astropy.io import fits
+with fits.open(sys.argv[1], do_not_scale_image_data=False) as f:
+    f[0].header['EXPNUM'] = 200005
+    for n, h in enumerate(f[1:]):
+        h.data[100 + n:120 + n, 300:318] = 65535
+        h.data[400:700, 500 + n] = 60000
+    f.writeto(sys.argv[2], checksum=True)
+PY
+images='.members[] | select(.role == "image")'
+for bound in 9 3; do
+    fresh
+    write_push codec.ratio=20 codec.max_error=$bound codec.exact=saturated
+    exits "max_error $bound: an exposure is delivered" 0 push send "$stars"
+    same "and the bound is promised of every ccd" \
+        "$(manifest stars_200005 "[$images | select(.measured.bound <= $bound)] | length")" $CCDS
+    same "where a ccd is lossy, pixels of it travel exactly" \
+        "$(manifest stars_200005 "[$images | select(.qstep > 0)] | length")" \
+        "$(manifest stars_200005 '[.members[] | select(.role == "exact")] | length')"
+    eventually "it is placed" 30 pull_has 1 done
+    check "astropy: no pixel is off by more, no saturated one at all" debian_python "$WORK/bound.py" \
+        "$stars" $bound 50000 $(placed)
+    [ $bound = 3 ] || same "and all of them are lossy" \
+        "$(manifest stars_200005 "[$images | select(.qstep > 0)] | length")" $CCDS
+done
+
 # ---- live ----
 
 fresh
