@@ -458,7 +458,7 @@ static void finish(struct encode *e)
     if (write_manifest(e, &why) != ST_OK)
         fail(e, &why, false);
     count_costs(e, e->items);
-    e->result.pace = e->pace.rung > 0 ? pace_result(&e->pace) : 0;
+    e->result.pace = e->pace.wanted > 0 ? pace_result(&e->pace) : 0;
     size_t used = strlen(e->result.fallbacks);
     if (e->fallback_count > 1)
         snprintf(e->result.fallbacks + used, sizeof e->result.fallbacks - used, " and %d more",
