@@ -1,7 +1,8 @@
 /* codec-bench: one ccd through one row of the codec table and back, as the agents would do
  * it. Prints one line of JSON: bytes, ratio, rms and largest error, and the thread's CPU
- * seconds to encode and to decode (the best of --repeat). With --ratio it searches the step
- * that gives the wanted ratio. For tests/bench/codec and tests/bench/science. */
+ * seconds to load the HDU from memory (of a .fits.fz: to decode its tiles), to encode and to
+ * decode (the best of --repeat). With --ratio it searches the step that gives the wanted ratio.
+ * For the scripts of this folder. */
 #include <fcntl.h>
 #include <getopt.h>
 #include <math.h>
@@ -104,7 +105,7 @@ struct bench {
     const struct codec *codec;
     struct fits_image img, got;
     struct buf bytes;
-    double encode_s, decode_s;
+    double load_s, encode_s, decode_s;
 };
 
 static double cpu_now(void)
@@ -112,6 +113,12 @@ static double cpu_now(void)
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The least of the runs so far; `run` counts from 0. */
+static void keep_best(double *best, double took, int run)
+{
+    *best = run == 0 || took < *best ? took : *best;
 }
 
 static enum status load(struct bench *b, struct fault *why)
@@ -130,8 +137,13 @@ static enum status load(struct bench *b, struct fault *why)
         goto out;
     }
     st = fits_read_hdu(fd, &f.hdu[n], &hdu, why);
-    if (st == ST_OK)
+    for (int i = 0; i < b->repeat && st == ST_OK; i++) {
+        fits_image_free(&b->img);
+        b->img = (struct fits_image){0};
+        double start = cpu_now();
         st = fits_image_load(hdu.data, hdu.len, &b->img, why);
+        keep_best(&b->load_s, cpu_now() - start, i);
+    }
 out:
     buf_free(&hdu);
     fits_file_free(&f);
@@ -149,7 +161,7 @@ static enum status encode(struct bench *b, struct fault *why)
         double took = cpu_now() - start;
         if (st != ST_OK)
             return st;
-        b->encode_s = i == 0 || took < b->encode_s ? took : b->encode_s;
+        keep_best(&b->encode_s, took, i);
     }
     return ST_OK;
 }
@@ -166,7 +178,7 @@ static enum status decode(struct bench *b, struct fault *why)
         double took = cpu_now() - start;
         if (st != ST_OK)
             return st;
-        b->decode_s = i == 0 || took < b->decode_s ? took : b->decode_s;
+        keep_best(&b->decode_s, took, i);
     }
     return ST_OK;
 }
@@ -280,9 +292,10 @@ static void report(struct bench *b)
         sum += d * d;
     }
     printf("{\"method\": \"%s\", \"step\": %.6g, \"pixels\": %zu, \"bytes\": %zu, \"ratio\": %.4f, "
-           "\"rms\": %.5f, \"max\": %g, \"encode_s\": %.4f, \"decode_s\": %.4f}\n",
+           "\"rms\": %.5f, \"max\": %g, \"load_s\": %.4f, \"encode_s\": %.4f, "
+           "\"decode_s\": %.4f}\n",
            b->codec->name, step, n, b->bytes.len, ratio_of(b),
-           sqrt(sum / (double)n), worst, b->encode_s, b->decode_s);
+           sqrt(sum / (double)n), worst, b->load_s, b->encode_s, b->decode_s);
 }
 
 static enum status save(const char *path, const struct buf *bytes, struct fault *why)
