@@ -126,6 +126,10 @@ bench-science:                            ## what lossy codecs do to sources (sl
 	@scripts/deps bench
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs build/gcc/codec-bench
 	@tests/bench/science
+bench-speed:                              ## an exposure against the public tools and the floor
+	@scripts/deps bench
+	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs build/gcc/codec-bench
+	@tests/bench/speed
 fresh-check:                              ## demo and test in a minimal Debian 12 (root, slow)
 	@scripts/fresh-check
 etc: programs                             ## write etc/*.conf anew from the settings rows
@@ -146,4 +150,4 @@ help:                                     ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | \
 	    awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science fresh-check etc install clean help
+.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed fresh-check etc install clean help
