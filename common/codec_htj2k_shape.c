@@ -146,8 +146,8 @@ static void low_band_row(const void *ctx, uint32_t y, float *out)
 /* ---- what the low band does not say ---- */
 
 /* OpenJPH encodes the low band of each group as well, only to be dropped here: most of its time,
- * were the low band not taken out of the image before. `out` is that: even and odd samples of the
- * low band's synthesis (annex F), row from row and column from column. */
+ * were the low band not taken out of the image before: what it makes of even and odd samples, rows
+ * and columns (the synthesis of annex F), is subtracted. */
 static const float up[4] = {1.115087052456994f, 0.591271763114247f, -0.057543526228500f,
                             -0.091271763114247f};
 

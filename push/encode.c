@@ -10,28 +10,16 @@
 #include "common/crashpoint.h"
 #include "common/fsutil.h"
 #include "push/encode_hdu.h"
-#include "push/pace.h"
+#include "push/ledger.h"
 #include "push/survey.h"
 
 /* HDUs under way beyond one for each thread: enough that no thread waits for the writer. */
 #define AHEAD 2
-/* An item's steps follow from what those up to so many before it came to: whatever the number of
- * threads, which is why no more are under way. */
-#define LAG 16
-
-/* What an item came to in the bundle. */
-struct cost {
-    double rung;        /* 0: no picture */
-    int64_t raw, bytes;
-};
-
 struct encode {
     struct encode_order o; /* its texts point at the members below */
     char path[4096], bundle_path[4200];
     struct fidelity fidelity;
-    struct pace pace;
-    struct cost *cost;  /* [items]; the first `costed` are in pace */
-    size_t costed;
+    struct ledger ledger;
     struct camera camera;
 
     struct survey survey;
@@ -117,7 +105,7 @@ static void free_encode(struct encode *e)
     for (size_t i = 0; e->finished && i < e->items; i++)
         free_job(e->finished[i]);
     free(e->finished);
-    free(e->cost);
+    ledger_free(&e->ledger);
     bundle_abandon(&e->writer);
     manifest_free(&e->manifest);
     survey_free(&e->survey);
@@ -167,26 +155,6 @@ void encode_cancel(struct encode **e)
 
 /* ---- jobs back on the main thread ---- */
 
-/* Of its plane, not compressed. */
-static int64_t image_bytes(const struct fits_hdu *hdu)
-{
-    int64_t bytes = abs(hdu->bitpix) / 8;
-    for (int i = 0; i < hdu->naxis; i++)
-        bytes *= hdu->naxes[i];
-    return hdu->naxis > 0 ? bytes : 0;
-}
-
-static void begin_pace(struct encode *e)
-{
-    const struct fidelity *f = &e->fidelity;
-    int64_t raw = 0;
-    for (size_t i = 0; i < e->survey.layout.count; i++)
-        if (e->survey.ccd[i] > 0)
-            raw += image_bytes(&e->survey.layout.hdu[i]);
-    double rung = fidelity_rung(f), pace = f->pace > 0 ? f->pace : 1;
-    pace_begin(&e->pace, rung > 0 && !(f->noise > 0) ? rung * pace : 0, rung, pace, raw);
-}
-
 static void take_survey(struct encode *e, struct encode_job *j)
 {
     /* A file that vanished, or that is short now, is another version as well. */
@@ -204,12 +172,11 @@ static void take_survey(struct encode *e, struct encode_job *j)
     bool trailing = e->survey.layout.end < e->survey.layout.size;
     e->items = e->survey.layout.count + (trailing ? 1 : 0);
     e->finished = calloc(e->items, sizeof(struct encode_job *));
-    e->cost = calloc(e->items, sizeof *e->cost);
+    bool ledger = ledger_begin(&e->ledger, &e->fidelity, &e->survey, e->items);
     e->manifest.facts = e->survey.facts;
-    begin_pace(e);
     e->result.ccds = e->survey.images;
     struct fault why;
-    if (!e->finished || !e->cost)
+    if (!e->finished || !ledger)
         fail(e, (fault(&why, ST_RETRY, "out of memory for %zu HDUs", e->items), &why), false);
     else if (bundle_create(e->bundle_path, e->o.file.mtime_ns, &e->writer, &why) != ST_OK)
         fail(e, &why, false);
@@ -302,18 +269,6 @@ static void submit(struct encode *e, struct encode_job *j)
 
 /* ---- giving HDUs out ---- */
 
-/* Tells the pace of all items before `end`. */
-static void count_costs(struct encode *e, size_t end)
-{
-    for (; e->costed < end; e->costed++) {
-        const struct cost *c = &e->cost[e->costed];
-        if (c->rung > 0)
-            pace_wrote(&e->pace, c->rung, c->raw, c->bytes);
-        else
-            pace_wrote_other(&e->pace, c->bytes);
-    }
-}
-
 static void give_hdu(struct encode *e)
 {
     struct encode_job *j = new_job(e, JOB_HDU);
@@ -332,9 +287,8 @@ static void give_hdu(struct encode *e)
     memcpy(h->root, e->manifest.name, sizeof h->root);
     h->fidelity = e->fidelity;
     h->camera = &e->camera;
-    count_costs(e, j->item < LAG ? 0 : j->item - LAG);
     if (j->item < e->survey.layout.count && e->survey.ccd[j->item] > 0)
-        h->rung = pace_next(&e->pace, image_bytes(&h->hdu));
+        h->rung = ledger_rung(&e->ledger, j->item, &h->hdu);
     submit(e, j);
 }
 
@@ -354,7 +308,7 @@ static void give_digest(struct encode *e)
 static void give_out(struct encode *e)
 {
     size_t most = (size_t)pool_threads(e->o.pool) + AHEAD;
-    most = most < LAG ? most : LAG;
+    most = most < LEDGER_LAG ? most : LEDGER_LAG;
     while (!e->failed && e->given < e->items && e->given - e->written < most) {
         if (e->given == e->items / 2)
             give_digest(e);
@@ -404,8 +358,7 @@ static void write_item(struct encode *e, struct encode_job *j)
         }
         e->result.raw_bytes += m->role == MEMBER_EXACT ? 0 : m->raw_size;
     }
-    e->cost[j->item] = (struct cost){h->rung, image_bytes(&h->hdu),
-                                     bundle_size(e->writer) - before};
+    ledger_wrote(&e->ledger, j->item, h->rung, &h->hdu, bundle_size(e->writer) - before);
 }
 
 static void write_finished(struct encode *e)
@@ -457,8 +410,7 @@ static void finish(struct encode *e)
     e->result.exact = manifest_is_exact(&e->manifest);
     if (write_manifest(e, &why) != ST_OK)
         fail(e, &why, false);
-    count_costs(e, e->items);
-    e->result.pace = e->pace.wanted > 0 ? pace_result(&e->pace) : 0;
+    e->result.pace = ledger_end(&e->ledger, e->items);
     size_t used = strlen(e->result.fallbacks);
     if (e->fallback_count > 1)
         snprintf(e->result.fallbacks + used, sizeof e->result.fallbacks - used, " and %d more",

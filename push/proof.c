@@ -26,19 +26,42 @@ struct run {
 
 /* ---- one row ---- */
 
-VECTORISE static void compare16(const uint16_t *restrict a, const uint16_t *restrict b, size_t n,
-                                int64_t *squares, int32_t *most)
+#define RUN 4096 /* pixels */
+
+/* The sum of the squares, which may have overflown: right when the largest difference says so. */
+VECTORISE static uint32_t compare_run(const uint16_t *restrict a, const uint16_t *restrict b,
+                                      size_t n, int32_t *most)
 {
-    int64_t sum = 0;
+    uint32_t sum = 0;
     int32_t max = 0;
     for (size_t i = 0; i < n; i++) {
         int32_t d = (int16_t)__builtin_bswap16(a[i]) - (int16_t)__builtin_bswap16(b[i]);
         int32_t size = d < 0 ? -d : d;
         max = size > max ? size : max;
-        sum += (int64_t)((uint32_t)size * (uint32_t)size);
+        sum += (uint32_t)size * (uint32_t)size;
     }
-    *squares = sum;
     *most = max;
+    return sum;
+}
+
+static void compare16(const uint16_t *a, const uint16_t *b, size_t n, int64_t *squares,
+                      int32_t *most)
+{
+    *squares = *most = 0;
+    for (size_t at = 0; at < n; at += RUN) {
+        size_t run = n - at < RUN ? n - at : RUN;
+        int32_t max;
+        int64_t sum = compare_run(a + at, b + at, run, &max);
+        if (max > 1000) {
+            sum = 0;
+            for (size_t i = at; i < at + run; i++) {
+                int64_t d = (int16_t)__builtin_bswap16(a[i]) - (int16_t)__builtin_bswap16(b[i]);
+                sum += d * d;
+            }
+        }
+        *squares += sum;
+        *most = max > *most ? max : *most;
+    }
 }
 
 static double stored_value(const unsigned char *p, int bitpix)
