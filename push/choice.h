@@ -21,7 +21,7 @@ struct conditions {
 
 /* What is to be sent. */
 struct freight {
-    double pixels;       /* of all images */
+    double pixels;       /* of all images, two bytes each */
     double file_bytes;   /* as it stands */
     bool tiled;          /* it is tile-compressed already */
 };
@@ -32,20 +32,28 @@ struct choice {
     double encode, line, decode, whole; /* s */
 };
 
-/* The best candidate; ratio_max is the largest loss allowed (a ratio; 0: none at all). `before`,
- * when it still is a candidate and costs at most a sixth more time than the best, stays
- * (before->method "" : none). Of several within a twentieth of the best, the least lossy. Without a
- * line rate: htj2k at 10:1 or ratio_max. */
+/* The best candidate: of those within a twentieth of the shortest time, the least lossy.
+ * ratio_max is the largest loss allowed (a ratio; 0: none at all). `before` (method "": none)
+ * stays while it is allowed, costs at most a sixth more time than the shortest, and what would
+ * take its place is no less lossy. Without a line rate: htj2k at 10:1 or ratio_max, or the
+ * smallest exact form that needs little CPU. */
 void choice_make(const struct conditions *c, const struct freight *f, double ratio_max,
                  const struct choice *before, struct choice *out);
-/* The time that one method would take. */
+/* The shortest time of those allowed that are of another kind, exact where `best` is lossy. */
+void choice_rival(const struct conditions *c, const struct freight *f, double ratio_max,
+                  const struct choice *best, struct choice *out);
+/* The time that one method would take; line: 0 while the rate is not known. */
 void choice_time(const struct conditions *c, const struct freight *f, struct choice *io);
 
 /* Reference CPU ns that encoding and decoding this choice take: what was spent over this is
  * conditions.near or .far. */
 double choice_encode_cost(const struct choice *x, const struct freight *f);
 double choice_decode_cost(const struct choice *x, const struct freight *f);
+/* Is it a method that this model knows? */
+bool choice_known(const char *method);
 
+/* "htj2k 8:1", "rice" */
+void choice_name(const struct choice *x, char *out, size_t size);
 /* "htj2k 8:1: 9.1 s (encode 6.2, line 9.0, decode 2.0)" */
 void choice_text(const struct choice *x, char *out, size_t size);
 

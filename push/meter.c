@@ -1,0 +1,117 @@
+#include "push/meter.h"
+
+#include <math.h>
+
+#define SECOND 1000000000.0
+#define SLICE 2.0          /* s in flight that make one sample */
+#define LIMITED 0.75       /* of a slice: then the line was the limit */
+#define QUIET_NS 1000000000LL /* nothing added for so long: longer than any round trip */
+#define SMOOTH 10.0        /* s */
+#define STALE_NS (3600 * 1000000000LL)
+#define WORTH 65536        /* fewer bytes tell of round trips, not of the line */
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Time passes while things are as they are. */
+static void pass(struct meter *m, int64_t now_ns)
+{
+    int64_t from = m->mark_ns;
+    m->mark_ns = now_ns;
+    if (m->in_flight <= 0 || now_ns <= from)
+        return;
+    m->span_ns += now_ns - from;
+    if (m->waits)
+        m->limited_ns += now_ns - from;
+    else
+        m->limited_ns += larger(0, now_ns - larger(from, m->posted_ns + QUIET_NS));
+}
+
+static void forget_slice(struct meter *m)
+{
+    m->bytes = m->span_ns = m->limited_ns = 0;
+}
+
+static void learn(struct meter *m, int64_t now_ns)
+{
+    double span = (double)m->span_ns / SECOND, pace = span / (double)m->bytes;
+    bool limited = (double)m->limited_ns >= LIMITED * (double)m->span_ns;
+    bool enough = m->bytes >= WORTH && span > 0;
+    forget_slice(m);
+    if (!enough)
+        return;
+    if (now_ns - m->known_ns > STALE_NS)
+        m->trust = 0;
+    if (m->pace <= 0) {
+        m->pace = pace;
+    } else if (limited) {
+        double share = fmax(1 - exp(-span / SMOOTH), span / (m->trust + span));
+        m->pace += share * (pace - m->pace);
+    } else if (pace < m->pace) {
+        m->pace = (m->pace + pace) / 2;
+    } else {
+        return; /* slower than what is known, but not for the line's sake */
+    }
+    m->trust += limited ? span : 0;
+    m->known_ns = now_ns;
+}
+
+void meter_posted(struct meter *m, int64_t now_ns, int64_t bytes)
+{
+    pass(m, now_ns);
+    m->in_flight += bytes;
+    m->posted_ns = now_ns;
+}
+
+void meter_got(struct meter *m, int64_t now_ns, int64_t bytes)
+{
+    pass(m, now_ns);
+    m->in_flight = larger(0, m->in_flight - bytes);
+    m->bytes += bytes;
+    if (m->in_flight == 0 || (double)m->span_ns >= SLICE * SECOND)
+        learn(m, now_ns);
+}
+
+void meter_lost(struct meter *m, int64_t now_ns, int64_t bytes)
+{
+    pass(m, now_ns);
+    m->in_flight = larger(0, m->in_flight - bytes);
+    forget_slice(m);
+}
+
+void meter_waits(struct meter *m, int64_t now_ns, bool waits)
+{
+    if (m->waits == waits)
+        return;
+    pass(m, now_ns);
+    m->waits = waits;
+}
+
+double meter_rate(const struct meter *m)
+{
+    return m->pace > 0 ? 1 / m->pace : 0;
+}
+
+void meter_recall(struct meter *m, int64_t now_ns, double rate, int64_t age_ns)
+{
+    if (!(rate > 0) || !isfinite(rate))
+        return;
+    m->pace = 1 / rate;
+    m->trust = age_ns >= 0 && age_ns <= STALE_NS ? SMOOTH : 0;
+    m->known_ns = now_ns - (age_ns > 0 ? age_ns : 0);
+}
+
+void effort_add(struct effort *e, double spent, double due)
+{
+    if (!(spent > 0) || !(due > 0))
+        return;
+    e->spent = e->spent * 0.7 + spent;
+    e->due = e->due * 0.7 + due;
+}
+
+double effort_factor(const struct effort *e)
+{
+    return e->due > 0 ? e->spent / e->due : 0;
+}

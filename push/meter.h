@@ -1,0 +1,46 @@
+/* How fast the line is, from what it acknowledges, and how fast a machine is, from what it
+ * spends. The line's rate is known only from moments in which the line was the limit: bytes
+ * waited that no lane had room for, or what was given to the lanes had been under way for long
+ * although nothing was added. At all other times (the encoder was the limit) the rate is a lower
+ * bound, and only ever raises what is known. Plain values, no clocks: times are given, in ns of
+ * one clock that does not jump. Main thread. */
+#ifndef SKYFERRY_METER_H
+#define SKYFERRY_METER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct meter {
+    double pace;          /* s a byte; 0: not known */
+    double trust;         /* s of the line being the limit that `pace` rests on */
+    int64_t known_ns;     /* when it was learned */
+    int64_t in_flight;    /* bytes given to lanes and not acknowledged */
+    bool waits;
+    int64_t posted_ns, mark_ns;
+    /* since the last sample: while anything was in flight */
+    int64_t bytes, span_ns, limited_ns;
+};
+
+/* So many bytes were given to a lane, acknowledged, or taken back (it died, or they were refused). */
+void meter_posted(struct meter *m, int64_t now_ns, int64_t bytes);
+void meter_got(struct meter *m, int64_t now_ns, int64_t bytes);
+void meter_lost(struct meter *m, int64_t now_ns, int64_t bytes);
+/* From now on: do bytes wait that no lane has room for? */
+void meter_waits(struct meter *m, int64_t now_ns, bool waits);
+
+/* Bytes a second; 0: not known. Smoothed over about 10 s in which the line was the limit. */
+double meter_rate(const struct meter *m);
+/* What was known age_ns ago counts, until something is measured that says more. After an hour it is
+ * a first guess only: the first measurement takes its place. */
+void meter_recall(struct meter *m, int64_t now_ns, double rate, int64_t age_ns);
+
+/* CPU time spent over that of a reference machine; larger pieces of work count for more, later
+ * ones too. Start with {0}. */
+struct effort {
+    double spent, due;
+};
+void effort_add(struct effort *e, double spent, double due);
+/* 0: not known. */
+double effort_factor(const struct effort *e);
+
+#endif
