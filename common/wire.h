@@ -118,12 +118,32 @@ enum status wire_commit_parse(const void *json, size_t len, struct wire_commit *
 bool receipt_text(const struct receipt *r, struct buf *out);
 enum status receipt_parse(const void *json, size_t len, struct receipt *out, struct fault *why);
 
+/* What unpacking cost over there, lately: CPU, by codec. */
+#define WIRE_DECODERS 8
+struct wire_decoder {
+    char codec[16];
+    double ns;    /* CPU ns a pixel of 16 bits, with reading the bundle and writing the files */
+    double ratio; /* 16-bit bytes over bytes received */
+};
+struct wire_decoding {
+    int threads;  /* 0: nothing is known */
+    int count;
+    struct wire_decoder by[WIRE_DECODERS];
+};
+/* {"threads": 8, "by": [{"codec", "ns", "ratio"}, ...]}: part of WELCOME, and a file of the far
+ * agent's. parse: REJECT, *out as it was, when it is no such object; entries that make no sense
+ * and those beyond the eighth are left out. */
+bool wire_decoding_text(const struct wire_decoding *d, struct buf *out);
+enum status wire_decoding_parse(const void *json, size_t len, struct wire_decoding *out,
+                                struct fault *why);
+
 struct wire_hello { /* HELLO and WELCOME */
     int protocol;
     char software[64];
     char agent[128];    /* push: its host name and pid; pull: the store's name */
     int64_t free_bytes; /* pull only */
     bool exact;         /* pull only: it knows what `exact` means in OPEN and HAVE */
+    struct wire_decoding decoding; /* pull only; one that makes no sense is as none */
 };
 bool wire_hello_text(const struct wire_hello *h, struct buf *out);
 enum status wire_hello_parse(const void *json, size_t len, struct wire_hello *out,

@@ -65,7 +65,7 @@ json_t *body_make(const struct body_row *rows, size_t count, const void *from)
 
 bool body_put(json_t *j, struct buf *out)
 {
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    char *text = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
     bool ok = text && buf_append(out, text, strlen(text));
     free(text);
     json_decref(j);

@@ -93,15 +93,81 @@ static enum status object_parse(const struct object_kind *k, json_t *loaded, voi
     return st;
 }
 
+/* ---- what decoding costs ---- */
+
+static json_t *decoding_make(const struct wire_decoding *d)
+{
+    json_t *j = json_object(), *by = json_array();
+    for (int i = 0; i < d->count; i++)
+        json_array_append_new(by, json_pack("{s:s,s:f,s:f}", "codec", d->by[i].codec, "ns",
+                                            d->by[i].ns, "ratio", d->by[i].ratio));
+    json_object_set_new(j, "threads", json_integer(d->threads));
+    json_object_set_new(j, "by", by);
+    return j;
+}
+
+static bool decoder_read(const json_t *j, struct wire_decoder *d)
+{
+    const char *codec = json_string_value(json_object_get(j, "codec"));
+    double ns = json_number_value(json_object_get(j, "ns"));
+    double ratio = json_number_value(json_object_get(j, "ratio"));
+    if (!codec || !codec[0] || strlen(codec) >= sizeof d->codec || !(ns > 0 && ns < 1e6) ||
+        !(ratio > 0 && ratio < 1e6))
+        return false;
+    *d = (struct wire_decoder){.ns = ns, .ratio = ratio};
+    memcpy(d->codec, codec, strlen(codec));
+    return true;
+}
+
+static bool decoding_read(const json_t *j, struct wire_decoding *out)
+{
+    const json_t *by = json_object_get(j, "by"), *one;
+    json_int_t threads = json_integer_value(json_object_get(j, "threads"));
+    size_t i;
+    if (threads < 1 || threads > 65536 || !json_is_array(by))
+        return false;
+    *out = (struct wire_decoding){.threads = (int)threads};
+    json_array_foreach(by, i, one)
+        if (out->count < WIRE_DECODERS && decoder_read(one, &out->by[out->count]))
+            out->count++;
+    return true;
+}
+
+bool wire_decoding_text(const struct wire_decoding *d, struct buf *out)
+{
+    return body_put(decoding_make(d), out);
+}
+
+enum status wire_decoding_parse(const void *json, size_t len, struct wire_decoding *out,
+                                struct fault *why)
+{
+    json_t *j = body_load(json, len, why);
+    enum status st = j ? ST_OK : ST_REJECT;
+    if (j && !decoding_read(j, out))
+        st = fault(why, ST_REJECT, "threads or by is missing, or makes no sense");
+    json_decref(j);
+    return st;
+}
+
 bool wire_hello_text(const struct wire_hello *h, struct buf *out)
 {
-    return object_text(&hello_object, h, out);
+    json_t *j = body_make(hello_object.rows, hello_object.count, h);
+    if (j && h->decoding.threads > 0)
+        json_object_set_new(j, "decoding", decoding_make(&h->decoding));
+    return body_put(j, out);
 }
 
 enum status wire_hello_parse(const void *json, size_t len, struct wire_hello *out,
                              struct fault *why)
 {
-    return object_parse(&hello_object, body_load(json, len, why), out, why);
+    json_t *j = body_load(json, len, why);
+    struct wire_decoding d = {0};
+    if (j)
+        decoding_read(json_object_get(j, "decoding"), &d);
+    enum status st = object_parse(&hello_object, j, out, why);
+    if (st == ST_OK)
+        out->decoding = d;
+    return st;
 }
 
 bool wire_open_text(const struct wire_open *o, struct buf *out)

@@ -11,6 +11,7 @@
 #include "common/crashpoint.h"
 #include "common/fsutil.h"
 #include "common/log.h"
+#include "pull/decoding.h"
 #include "pull/flow.h"
 #include "pull/placing.h"
 #include "pull/renew.h"
@@ -42,6 +43,7 @@ struct fanout {
     struct fault worst;  /* of what concerns the whole exposure */
     int64_t began, cpu;  /* ns */
     int64_t part[UNPACK_PARTS]; /* of cpu */
+    struct decoding_tally tally;
 };
 
 /* The bundle's index. */
@@ -140,10 +142,7 @@ static void next_in_line(struct agent *a)
             continue;
         w->waiting = false;
         w->cut = a->stopping;
-        if (w->cut)
-            finish(w);
-        else
-            go_on(w);
+        (w->cut ? finish : go_on)(w);
         return; /* it calls here again when it ends */
     }
 }
@@ -155,6 +154,7 @@ static void finish(struct fanout *w)
     } else {
         if (w->worst.grade == ST_OK)
             say_placed(w);
+        decoding_note(w->a->s.state, pool_threads(w->a->pool), &w->tally);
         w->f->record = record_end;
         flow_ended(w->a, w->f, w->worst.grade, &w->worst);
     }
@@ -223,6 +223,7 @@ static void settle_ccd(struct ccd_job *j)
         w->unproven += j->unproven;
         c->size = j->size;
         placing_member(c, j->member);
+        decoding_count(&w->tally, j->member->codec, j->cpu, j->size, j->member->size);
         c->placed_ns = clock_wall();
         snprintf(c->path, sizeof c->path, "%s", j->file.rel);
         memcpy(c->datasum, j->datasum, sizeof c->datasum);

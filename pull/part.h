@@ -17,6 +17,7 @@ struct part_store {
     const char *root;       /* [store] root */
     struct night_rule rule;
     int64_t min_free_bytes; /* below this, chunks are refused with WAIT */
+    const char *state;      /* [store] state: where the daemon says how fast it is; NULL: nowhere */
 };
 
 /* Opens (creates) the part for one wire_open. When the store already holds this id, or the

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/fsutil.h"
 #include "common/log.h"
+#include "pull/decoding.h"
 
 #ifndef SKYFERRY_VERSION
 #define SKYFERRY_VERSION "unknown"
@@ -179,6 +180,8 @@ static void on_hello(struct session *s, const struct wire_frame *f)
     ours.free_bytes = room > 0 ? room : 0;
     snprintf(ours.software, sizeof ours.software, "skyferry %s", SKYFERRY_VERSION);
     snprintf(ours.agent, sizeof ours.agent, "%s", s->store_name);
+    if (s->store->state)
+        decoding_read(s->store->state, &ours.decoding);
     bool made = wire_hello_text(&ours, &body);
     answer(s, WIRE_WELCOME, 0, &body, made);
     buf_free(&body);

@@ -111,7 +111,8 @@ enum status pull_log_open(const struct pull_settings *s, const char *agent, stru
 void pull_part_store(const struct pull_settings *s, struct part_store *out)
 {
     *out = (struct part_store){.root = s->root, .rule = s->rule,
-                               .min_free_bytes = (int64_t)(s->min_free_gib * 1073741824.0)};
+                               .min_free_bytes = (int64_t)(s->min_free_gib * 1073741824.0),
+                               .state = s->state};
 }
 
 /* Trailing slashes never matter, and a relative root must not change with the directory. */

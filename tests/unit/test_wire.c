@@ -126,7 +126,8 @@ static void requests_survive(void **state)
     assert_int_equal(wire_commit_parse(b.data, b.len, &c2, &why), ST_OK);
     assert_memory_equal(&c, &c2, sizeof c);
     b.len = 0;
-    static const struct wire_hello h = {1, "skyferry 9", "blanco:1", 123456789012, true};
+    static const struct wire_hello h = {1, "skyferry 9", "blanco:1", 123456789012, true,
+                                        {8, 2, {{"htj2k", 7.25, 9.5}, {"original", 3.5, 1.75}}}};
     struct wire_hello h2;
     assert_true(wire_hello_text(&h, &b));
     assert_int_equal(wire_hello_parse(b.data, b.len, &h2, &why), ST_OK);
@@ -159,6 +160,48 @@ static void exact_is_said_only_when_it_is(void **state)
     assert_non_null(strstr((char *)b.data, "\"exact\":true"));
     static const char odd[] = "{\"protocol\":1,\"software\":\"a\",\"agent\":\"b\",\"exact\":1}";
     assert_int_equal(wire_hello_parse(odd, strlen(odd), &h, &why), ST_REJECT);
+    buf_free(&b);
+}
+
+/* Figures for a guess at times are never worth a lane: what makes no sense is left out. */
+static void decoding_that_makes_no_sense(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    struct fault why;
+    struct wire_hello h = {.protocol = 1};
+    struct wire_decoding d = {.threads = 3};
+    assert_true(wire_hello_text(&h, &b) && buf_append(&b, "", 1));
+    assert_null(strstr((char *)b.data, "decoding"));
+    static const char *const odd[] = {
+        "7", "null", "[]", "{}", "{\"threads\":0,\"by\":[]}", "{\"threads\":-1,\"by\":[]}",
+        "{\"threads\":1e9,\"by\":[]}", "{\"threads\":2}", "{\"threads\":2,\"by\":{}}"};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        char text[200];
+        int n = snprintf(text, sizeof text, "{\"protocol\":1,\"software\":\"a\",\"agent\":\"b\","
+                         "\"decoding\":%s}", odd[i]);
+        assert_int_equal(wire_hello_parse(text, (size_t)n, &h, &why), ST_OK);
+        assert_int_equal(h.decoding.threads, 0);
+        assert_int_equal(wire_decoding_parse(odd[i], strlen(odd[i]), &d, &why), ST_REJECT);
+        assert_int_equal(d.threads, 3);
+    }
+    static const char some[] =
+        "{\"threads\":2,\"more\":1,\"by\":[{\"codec\":\"rice\",\"ns\":3,\"ratio\":3.5},"
+        "{\"codec\":\"\",\"ns\":3,\"ratio\":3.5},{\"codec\":\"jxl\",\"ns\":-3,\"ratio\":3.5},"
+        "{\"codec\":\"a-name-that-is-too-long\",\"ns\":3,\"ratio\":3.5},4,"
+        "{\"codec\":\"jxl\",\"ns\":1e300,\"ratio\":3.5},{\"codec\":\"jxl\",\"ns\":20}]}";
+    assert_int_equal(wire_decoding_parse(some, strlen(some), &d, &why), ST_OK);
+    assert_int_equal(d.threads, 2);
+    assert_int_equal(d.count, 1);
+    assert_string_equal(d.by[0].codec, "rice");
+    /* More than there is room for. */
+    b.len = 0;
+    buf_printf(&b, "{\"threads\":1,\"by\":[");
+    for (int i = 0; i < 100; i++)
+        buf_printf(&b, "%s{\"codec\":\"c%d\",\"ns\":1,\"ratio\":1}", i ? "," : "", i);
+    buf_printf(&b, "]}");
+    assert_int_equal(wire_decoding_parse(b.data, b.len, &d, &why), ST_OK);
+    assert_int_equal(d.count, WIRE_DECODERS);
     buf_free(&b);
 }
 
@@ -414,6 +457,7 @@ int main(void)
         cmocka_unit_test(a_receipt_survives),
         cmocka_unit_test(requests_survive),
         cmocka_unit_test(exact_is_said_only_when_it_is),
+        cmocka_unit_test(decoding_that_makes_no_sense),
         cmocka_unit_test(lists_survive),
         cmocka_unit_test(refusals_keep_grade_and_words),
         cmocka_unit_test(bytes_that_are_no_utf8_do_not_stop_a_receipt),
