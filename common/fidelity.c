@@ -107,6 +107,19 @@ static double before_rounding(const struct ladder *l, double error)
     return fmax(low, 1e-3);
 }
 
+double fidelity_error(const char *method, double ratio)
+{
+    const struct ladder *l = ladder_of(method);
+    size_t i = 0;
+    if (!l || !(ratio > 0))
+        return 0;
+    while (i + 2 < l->count && ratio > l->row[i + 1].ratio)
+        i++;
+    const struct row *a = &l->row[i], *b = a + 1;
+    double part = log(ratio / a->ratio) / log(b->ratio / a->ratio);
+    return between(a->error, b->error, fmin(fmax(part, -1), 1));
+}
+
 bool fidelity_by_noise(const struct fidelity *f)
 {
     bool own_step = strcmp(f->method, "quantized") == 0 && !(f->ratio > 0) && !(f->noise > 0);

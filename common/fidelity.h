@@ -39,6 +39,9 @@ bool fidelity_by_noise(const struct fidelity *f);
  * each ccd finds its own row nearby: rounding to whole ADU is part of the error asked for. */
 double fidelity_rung(const struct fidelity *f);
 
+/* The error over the sky noise that the ladder gives this method at this ratio; 0: no ladder. */
+double fidelity_error(const char *method, double ratio);
+
 /* The codec's options for one ccd; *out points at f->method. The ladder gives no loss at all
  * without a noise above 0, when that needs no more bytes, and for integers of other than 16 bits
  * (they may be masks). */

@@ -221,6 +221,7 @@ enum status flow_open(const struct flow_options *o, struct flow **out, struct fa
         goto out;
     if ((st = ship_open(&ship, &f->ship, why)) != ST_OK)
         goto out;
+    auto_open(f);
     flow_poke(f);
     *out = f;
     return ST_OK;
@@ -258,6 +259,7 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     memcpy(to->method, from->method, sizeof to->method);
     to->qstep = from->qstep;
     to->ratio = from->ratio;
+    to->ratio_max = from->ratio_max;
     to->noise = from->noise;
     to->q = from->q;
     memcpy(to->max_error, from->max_error, sizeof to->max_error);
@@ -268,6 +270,7 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     to->later = from->later;
     memcpy(to->later_method, from->later_method, sizeof to->later_method);
     memcpy(to->later_when, from->later_when, sizeof to->later_when);
+    auto_open(f);
     /* What waited may pass by the new settings, a larger quota for instance. */
     struct fault why;
     if (flow_flush(f) == ST_OK && journal_all_due(f->o.journal, &why) != ST_OK)

@@ -2,6 +2,7 @@
 #ifndef SKYFERRY_FLOW_INNER_H
 #define SKYFERRY_FLOW_INNER_H
 
+#include "push/choice.h"
 #include "push/flow.h"
 #include "push/transit.h"
 
@@ -26,6 +27,11 @@ struct flow {
     int64_t last_new_mono;
     int64_t busy_mono;         /* when the line was last known not to be idle */
     int64_t exact_look_ms;     /* exact data are to be thought of again so soon; -1: not by time */
+    struct choice chosen;      /* method = auto: of the exposure begun last; method "": none yet */
+    bool chosen_said;          /* by this process */
+    struct effort near;        /* CPU spent here over that of the model */
+    struct wire_decoding far;  /* as heard last, also before a restart */
+    int64_t line_kept_ns;      /* what the journal says of the line is so old */
     bool exact_refused;        /* the far end does not know them; said once */
     bool intake_open;          /* sightings not yet committed */
     bool poked, closing, fatal;
@@ -52,6 +58,19 @@ void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity 
 /* Its bundle is encoded and shipped from now on, if there is room for it. */
 void flow_begin(struct flow *f, const struct order_item *item);
 bool flow_is_under_way(const struct flow *f, int64_t id);
+
+/* method = auto (flow_auto.c): nothing happens with any other. What was learned before the
+ * restart; again after the settings changed. */
+void auto_open(struct flow *f);
+/* Chooses the codec of a delivery that begins: e->method and e->ratio. */
+void auto_choose(struct flow *f, struct exposure *e);
+/* Can it go on with what was chosen for it? */
+bool auto_keeps(const struct flow *f, const struct exposure *e);
+/* What was chosen for it, as the codec is asked. */
+void auto_fidelity(const struct settings *s, const struct exposure *e, struct fidelity *out);
+void auto_learned(struct flow *f, const struct exposure *e, const struct encode_result *r);
+/* What the line and the far end were found to be, for after a restart. */
+void auto_keep(struct flow *f);
 
 /* Exact data that follow (flow_exact.c): those of `items` that may go now, and, when there is
  * nothing else to do, the next delivery that lacks them. busy: exposures wait or are sent. */

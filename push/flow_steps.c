@@ -43,6 +43,8 @@ static void settled(struct flow *f, struct exposure *e, const struct settle_verd
     if (v->grade == ST_OK) {
         e->facts = v->facts;
         e->ccds = v->ccds;
+        e->image_bytes = v->image_bytes;
+        e->tiled = v->tiled;
         e->stamp[STAMP_SETTLED] = clock_wall();
         if (v->warning[0])
             log_warn(AT(.stage = "settle", .exposure = e->name), "%s", v->warning);
@@ -183,8 +185,10 @@ static void on_ended(void *ctx, struct transit *t, const struct exposure *ended,
     }
     if (flow_move(f, &e, why) != ST_OK)
         return;
-    if (e.state == EXPOSURE_STORED)
+    if (e.state == EXPOSURE_STORED) {
         pair_up(f, &e);
+        auto_keep(f);
+    }
     if (e.state == EXPOSURE_STORED)
         crash_point(e.exact ? "push:exactstored" : "push:stored");
     if (e.state == EXPOSURE_PARKED) {
@@ -208,6 +212,8 @@ void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity 
         return;
     }
     settings_codec(&f->config.set, out);
+    if (settings_auto(&f->config.set))
+        auto_fidelity(&f->config.set, e, out);
     if (e->pace > 0) {
         out->pace = e->pace;
         return;
@@ -219,15 +225,18 @@ void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity 
         out->pace = pace;
 }
 
-static void on_learned(void *ctx, const struct exposure *e, double pace)
+static void on_learned(void *ctx, const struct exposure *e, const struct encode_result *r)
 {
     struct flow *f = ctx;
     struct fidelity codec;
     struct fault why;
     char key[128], text[32];
-    settings_codec(&f->config.set, &codec);
+    auto_learned(f, e, r);
+    if (!(r->pace > 0))
+        return;
+    flow_codec(f, e, &codec);
     pace_key(e, codec.method, key, sizeof key);
-    snprintf(text, sizeof text, "%.4f", pace);
+    snprintf(text, sizeof text, "%.4f", r->pace);
     if (journal_note(f->o.journal, key, text, &why) != ST_OK)
         flow_trouble(f, &why);
 }
@@ -240,12 +249,20 @@ bool flow_is_under_way(const struct flow *f, int64_t id)
     return false;
 }
 
+/* Held on to until it is delivered: the same choice and pace give the same bytes. */
+static void choose_codec(struct flow *f, struct exposure *e, struct fidelity *out)
+{
+    auto_choose(f, e);
+    flow_codec(f, e, out);
+    e->pace = e->method[0] ? out->pace : 0;
+}
+
 /* ready -> sending, on paper. False: not now. */
 static bool take_up(struct flow *f, struct exposure *e)
 {
     struct fidelity codec;
     struct fault why = {.grade = ST_OK};
-    flow_codec(f, e, &codec);
+    choose_codec(f, e, &codec);
     /* Exact data leave room for an exposure that comes meanwhile. */
     spool_room(f->o.spool, f->config.set.quota_gib, e->exact ? 2 * e->file.size : e->file.size,
                &why);
@@ -285,7 +302,10 @@ void flow_begin(struct flow *f, const struct order_item *item)
     }
     if (!found || (e.state == EXPOSURE_READY && !take_up(f, &e)) || e.state != EXPOSURE_SENDING)
         return;
-    flow_codec(f, &e, &codec);
+    if (auto_keeps(f, &e))
+        flow_codec(f, &e, &codec);
+    else
+        choose_codec(f, &e, &codec);
     refresh_id(f, &e, &codec);
     struct transit_order o = {
         .e = &e, .camera = &f->config.camera, .codec = &codec, .spool = f->o.spool,

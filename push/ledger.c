@@ -2,21 +2,12 @@
 
 #include <stdlib.h>
 
-/* Of its plane, not compressed. */
-static int64_t image_bytes(const struct fits_hdu *hdu)
-{
-    int64_t bytes = abs(hdu->bitpix) / 8;
-    for (int i = 0; i < hdu->naxis; i++)
-        bytes *= hdu->naxes[i];
-    return hdu->naxis > 0 ? bytes : 0;
-}
-
 bool ledger_begin(struct ledger *l, const struct fidelity *f, const struct survey *s, size_t items)
 {
     int64_t raw = 0;
     for (size_t i = 0; i < s->layout.count; i++)
         if (s->ccd[i] > 0)
-            raw += image_bytes(&s->layout.hdu[i]);
+            raw += survey_image_bytes(&s->layout.hdu[i]);
     double rung = fidelity_rung(f), pace = f->pace > 0 ? f->pace : 1;
     *l = (struct ledger){.item = calloc(items ? items : 1, sizeof *l->item)};
     pace_begin(&l->pace, rung > 0 && !(f->noise > 0) ? rung * pace : 0, rung, pace, raw);
@@ -43,13 +34,13 @@ static void tell(struct ledger *l, size_t end)
 double ledger_rung(struct ledger *l, size_t item, const struct fits_hdu *hdu)
 {
     tell(l, item < LEDGER_LAG ? 0 : item - LEDGER_LAG);
-    return pace_next(&l->pace, image_bytes(hdu));
+    return pace_next(&l->pace, survey_image_bytes(hdu));
 }
 
 void ledger_wrote(struct ledger *l, size_t item, double rung, const struct fits_hdu *hdu,
                   int64_t bytes)
 {
-    l->item[item] = (struct ledger_item){rung, image_bytes(hdu), bytes};
+    l->item[item] = (struct ledger_item){rung, survey_image_bytes(hdu), bytes};
 }
 
 double ledger_end(struct ledger *l, size_t items)

@@ -7,8 +7,11 @@
 #define LIMITED 0.75       /* of a slice: then the line was the limit */
 #define QUIET_NS 1000000000LL /* nothing added for so long: longer than any round trip */
 #define SMOOTH 10.0        /* s */
+#define SUDDEN 2.0         /* s: where it is another line altogether, */
+#define OTHER 2.0          /* by such a factor */
+#define LIFT 0.75          /* how much of the way one lower bound goes */
 #define STALE_NS (3600 * 1000000000LL)
-#define WORTH 65536        /* fewer bytes tell of round trips, not of the line */
+#define WORTH 16384        /* fewer bytes tell of round trips, not of the line */
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -23,7 +26,7 @@ static void pass(struct meter *m, int64_t now_ns)
     if (m->in_flight <= 0 || now_ns <= from)
         return;
     m->span_ns += now_ns - from;
-    if (m->waits)
+    if (m->waits || m->backlog > 0)
         m->limited_ns += now_ns - from;
     else
         m->limited_ns += larger(0, now_ns - larger(from, m->posted_ns + QUIET_NS));
@@ -47,10 +50,12 @@ static void learn(struct meter *m, int64_t now_ns)
     if (m->pace <= 0) {
         m->pace = pace;
     } else if (limited) {
-        double share = fmax(1 - exp(-span / SMOOTH), span / (m->trust + span));
+        bool other = pace > OTHER * m->pace || pace * OTHER < m->pace;
+        double smooth = other ? SUDDEN : SMOOTH;
+        double share = fmax(1 - exp(-span / smooth), span / (m->trust + span));
         m->pace += share * (pace - m->pace);
     } else if (pace < m->pace) {
-        m->pace = (m->pace + pace) / 2;
+        m->pace += LIFT * (pace - m->pace);
     } else {
         return; /* slower than what is known, but not for the line's sake */
     }
@@ -69,6 +74,7 @@ void meter_got(struct meter *m, int64_t now_ns, int64_t bytes)
 {
     pass(m, now_ns);
     m->in_flight = larger(0, m->in_flight - bytes);
+    m->backlog = larger(0, m->backlog - bytes);
     m->bytes += bytes;
     if (m->in_flight == 0 || (double)m->span_ns >= SLICE * SECOND)
         learn(m, now_ns);
@@ -78,6 +84,7 @@ void meter_lost(struct meter *m, int64_t now_ns, int64_t bytes)
 {
     pass(m, now_ns);
     m->in_flight = larger(0, m->in_flight - bytes);
+    m->backlog = 0;
     forget_slice(m);
 }
 
@@ -87,6 +94,8 @@ void meter_waits(struct meter *m, int64_t now_ns, bool waits)
         return;
     pass(m, now_ns);
     m->waits = waits;
+    if (!waits)
+        m->backlog = m->in_flight;
 }
 
 double meter_rate(const struct meter *m)

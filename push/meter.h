@@ -1,7 +1,7 @@
 /* How fast the line is, from what it acknowledges, and how fast a machine is, from what it
  * spends. The line's rate is known only from moments in which the line was the limit: bytes
- * waited that no lane had room for, or what was given to the lanes had been under way for long
- * although nothing was added. At all other times (the encoder was the limit) the rate is a lower
+ * waited that no lane had room for, what had filled the lanes then is still under way, or what was
+ * given to them has been under way for long although nothing was added. At all other times (the encoder was the limit) the rate is a lower
  * bound, and only ever raises what is known. Plain values, no clocks: times are given, in ns of
  * one clock that does not jump. Main thread. */
 #ifndef SKYFERRY_METER_H
@@ -16,6 +16,7 @@ struct meter {
     int64_t known_ns;     /* when it was learned */
     int64_t in_flight;    /* bytes given to lanes and not acknowledged */
     bool waits;
+    int64_t backlog;      /* of in_flight: what had filled the lanes when bytes waited last */
     int64_t posted_ns, mark_ns;
     /* since the last sample: while anything was in flight */
     int64_t bytes, span_ns, limited_ns;
@@ -28,7 +29,8 @@ void meter_lost(struct meter *m, int64_t now_ns, int64_t bytes);
 /* From now on: do bytes wait that no lane has room for? */
 void meter_waits(struct meter *m, int64_t now_ns, bool waits);
 
-/* Bytes a second; 0: not known. Smoothed over about 10 s in which the line was the limit. */
+/* Bytes a second; 0: not known. Smoothed over about 10 s in which the line was the limit, 2 s
+ * while it is more than twice as fast or as slow as before. */
 double meter_rate(const struct meter *m);
 /* What was known age_ns ago counts, until something is measured that says more. After an hour it is
  * a first guess only: the first measurement takes its place. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,13 +39,19 @@ const struct setting settings_rows[] = {
     {"site", "night_rollover", SET_TEXT, AT_(night_rollover), "noon", 0, 0, NULL, NULL,
      "noon, or the UTC time HH:MM at which the next night's name begins to hold."},
     {"codec", "method", SET_CHOICE, AT_(method), "htj2k", 0, 0,
-     "htj2k|jp2|jxl|rice|quantized|original", NULL,
+     "htj2k|jp2|jxl|rice|quantized|original|auto", NULL,
      "How pixels travel: htj2k (fast JPEG 2000), jp2 (JPEG 2000 that every tool reads), jxl "
      "(lossless, the smallest), rice (lossless FITS tiles), quantized (the FITS standard's own "
-     "lossy tiles, which any FITS reader opens), original (the file's bytes as they stand)."},
+     "lossy tiles, which any FITS reader opens), original (the file's bytes as they stand), or "
+     "auto: of htj2k, jxl, rice and original what makes the newest exposure whole at the far end "
+     "soonest."},
     {"codec", "ratio", SET_REAL, AT_(ratio), "0", 0, FIDELITY_RATIO_MAX, NULL, "16-bit bytes / bytes sent",
      "How many times smaller an exposure becomes, 3 to 40; each ccd's steps follow its sky noise; "
      "of ratio, noise and qstep at most one may be set, and with none of them it is 10."},
+    {"codec", "ratio_max", SET_REAL, AT_(ratio_max), "10", FIDELITY_RATIO_MIN, FIDELITY_RATIO_MAX,
+     NULL, "16-bit bytes / bytes sent",
+     "Of method auto only, in place of ratio: the largest ratio that it may choose; with noise set "
+     "it is the ratio at which that error is reached."},
     {"codec", "noise", SET_REAL, AT_(noise), "0", 0, 1, NULL, "rms error / sky noise",
      "In place of ratio: how large the error is, in units of each ccd's sky noise (0.3 adds 4 % to "
      "the noise); 0: not set."},
@@ -64,8 +71,8 @@ const struct setting settings_rows[] = {
      "For exact = masked: a directory of bad-pixel masks, N.fits or N.fits.fz for ccd N, as large "
      "as the ccd and not 0 where a pixel is masked."},
     {"codec", "lossless", SET_BOOL, AT_(lossless), "no", 0, 0, NULL, NULL,
-     "htj2k and jp2 without any loss, qstep is not used then; rice in place of quantized. jxl, "
-     "rice and original never have any."},
+     "htj2k and jp2 without any loss, qstep is not used then; rice in place of quantized; auto "
+     "chooses among jxl, rice and original, which never have any."},
     {"codec", "threads", SET_INT, AT_(threads), "0", 0, 256, NULL, NULL,
      "Threads that encode ccds; 0: one for each processor."},
     {"ship", "mode", SET_CHOICE, AT_(mode), "parallel", 0, 0, "parallel|serial|batch", NULL,
@@ -202,6 +209,9 @@ static void check_fidelity(struct config *c, const struct settings_source *from,
     if (strcmp(s->method, "quantized") == 0 && s->ratio > 9)
         config_problem(r, "[codec] ratio = %g is beyond what quantized reaches; give at most 9, or "
                           "method = htj2k", s->ratio);
+    if (settings_auto(s) && (s->ratio > 0 || s->qstep > 0))
+        config_problem(r, "[codec] method = auto chooses the loss by itself: remove %s; ratio_max "
+                          "or noise say how much it may choose", s->ratio > 0 ? "ratio" : "qstep");
     struct fidelity f;
     if (!fidelity_parse_bound(s->max_error, &f.max_error, &f.max_in_noise))
         config_problem(r, "[codec] max_error = '%s' is neither a number of ADU above 0 (3.5) nor "
@@ -257,8 +267,9 @@ static bool is_live(const struct setting *row)
 {
     static const char *const keys[] = {
         "watch.settle_seconds", "watch.give_up_seconds", "watch.silence_seconds", "ship.mode",
-        "ship.batch_size", "ship.window", "codec.method", "codec.ratio", "codec.noise",
-        "codec.qstep", "codec.max_error", "codec.exact", "codec.masks", "codec.q", "codec.lossless",
+        "ship.batch_size", "ship.window", "codec.method", "codec.ratio", "codec.ratio_max",
+        "codec.noise", "codec.qstep", "codec.max_error", "codec.exact", "codec.masks", "codec.q",
+        "codec.lossless",
         "sweep.lossless", "sweep.lossless_method", "sweep.lossless_when", "spool.quota_gib",
         "log.level",
     };
@@ -310,6 +321,19 @@ void settings_codec(const struct settings *s, struct fidelity *out)
     fidelity_parse_bound(s->max_error, &out->max_error, &out->max_in_noise);
     fidelity_parse_exact(s->exact, &out->exact);
     memcpy(out->masks, s->masks, sizeof out->masks);
+}
+
+bool settings_auto(const struct settings *s)
+{
+    return strcmp(s->method, "auto") == 0;
+}
+
+double settings_ratio_max(const struct settings *s)
+{
+    struct fidelity f = {.method = "htj2k", .noise = s->noise};
+    if (s->lossless)
+        return 0;
+    return s->noise > 0 ? fmin(fidelity_rung(&f), FIDELITY_RATIO_MAX) : s->ratio_max;
 }
 
 void settings_exact_codec(const struct settings *s, struct fidelity *out)

@@ -27,7 +27,7 @@ struct settings {
     char night_rollover[16];
     /* [codec] */
     char method[16];
-    double qstep, ratio, noise, q;
+    double qstep, ratio, ratio_max, noise, q;
     char max_error[32], exact[64], masks[4096];
     bool lossless;
     int threads;
@@ -83,8 +83,12 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
 void settings_changes(const struct settings *before, const struct settings *after,
                       struct buf *live, struct buf *restart);
 
-/* How a bundle is addressed and encoded, as the modules take it. */
+/* How a bundle is addressed and encoded, as the modules take it. With method auto method and
+ * ratio are left to whoever chooses (settings_auto). */
 void settings_codec(const struct settings *s, struct fidelity *out);
+bool settings_auto(const struct settings *s);
+/* The largest ratio that auto may choose; 0: no loss at all. */
+double settings_ratio_max(const struct settings *s);
 /* The same for the exact data that follow a lossy delivery. */
 void settings_exact_codec(const struct settings *s, struct fidelity *out);
 /* Do they follow when the line is idle? In the sweep? */

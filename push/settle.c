@@ -35,6 +35,18 @@ static enum status still_growing(const struct exposure *e, const struct settle_r
                  rules->give_up_s, was.text);
 }
 
+/* What its pixels come to. */
+static void weigh(const struct survey *s, struct settle_verdict *out)
+{
+    for (size_t i = 0; i < s->layout.count; i++) {
+        const struct fits_hdu *hdu = &s->layout.hdu[i];
+        if (s->ccd[i] <= 0)
+            continue;
+        out->image_bytes += survey_image_bytes(hdu);
+        out->tiled |= hdu->kind == FITS_TILED;
+    }
+}
+
 static enum status whole(const struct exposure *e, const struct survey *s,
                          const struct settle_rules *rules, int64_t now_ns, int expected,
                          struct settle_verdict *out)
@@ -51,6 +63,7 @@ static enum status whole(const struct exposure *e, const struct survey *s,
                  "has %d ccds, where %d are usual for this camera", s->images, expected);
     out->facts = s->facts;
     out->ccds = s->images;
+    weigh(s, out);
     return ST_OK;
 }
 

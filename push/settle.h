@@ -18,6 +18,8 @@ struct settle_verdict {
     struct identity file;
     struct facts facts;   /* these only with OK */
     int ccds;
+    int64_t image_bytes;
+    bool tiled;
     char warning[200];    /* goes on all the same, but say this; "" when all is well */
 };
 

@@ -44,6 +44,7 @@ struct ship {
     struct ship_options o;
     struct lanes *lanes;
     struct shipment *first; /* most urgent first */
+    struct meter meter;
     bool busy;              /* inside an event: nothing is freed before its end */
 };
 
@@ -98,6 +99,7 @@ static bool post_chunk(struct shipment *p, int lane)
     if (p->state.first_ns == 0)
         p->state.first_ns = clock_wall();
     p->state.sent_bytes += length;
+    meter_posted(&s->meter, clock_mono(), length);
     lanes_post(s->lanes, lane, &job);
     return true;
 }
@@ -148,6 +150,18 @@ static bool is_quiet(const struct ship *s, int lane)
     return lanes_room(s->lanes, lane) >= window - window / 4;
 }
 
+/* Does anything wait for room on the lanes? What is held back on purpose does not. */
+static bool is_full(const struct ship *s)
+{
+    int64_t offset, length;
+    for (const struct shipment *p = s->first; p && lanes_state(s->lanes)->up > 0; p = p->next)
+        if ((p->phase == PHASE_FRESH || p->phase == PHASE_FLOW) && !p->o.background &&
+            ranges_gap(&p->plan.taken, 0, p->plan.size, &offset, &length) &&
+            (length >= s->o.chunk || p->plan.finished))
+            return true;
+    return false;
+}
+
 static void turn(struct ship *s)
 {
     unsigned tried = 0;
@@ -159,6 +173,7 @@ static void turn(struct ship *s)
         if (!p)
             tried |= 1u << lane;
     }
+    meter_waits(&s->meter, clock_mono(), is_full(s));
 }
 
 /* ---- the end of a shipment ---- */
@@ -226,12 +241,14 @@ static void out_of_memory(struct shipment *p)
 }
 
 /* An answer about no range is about no chunk. */
-static void land(struct shipment *p, const struct lane_event *e)
+static void land(struct shipment *p, const struct lane_event *e,
+                 void (*meter)(struct meter *m, int64_t now_ns, int64_t bytes))
 {
     for (size_t i = 0; i < p->flight_count && e->length > 0; i++) {
         struct flight *f = &p->flights[i];
         if (f->lane != e->lane || f->offset != e->offset)
             continue;
+        meter(&p->ship->meter, clock_mono(), f->length);
         p->flight_count--;
         memmove(f, f + 1, (p->flight_count - i) * sizeof *f);
         return;
@@ -240,7 +257,7 @@ static void land(struct shipment *p, const struct lane_event *e)
 
 static void on_got(struct shipment *p, const struct lane_event *e)
 {
-    land(p, e);
+    land(p, e, meter_got);
     if (p->phase == PHASE_DEAD || p->phase == PHASE_HALTED)
         return;
     crash_point("push:shipping");
@@ -267,7 +284,7 @@ static void on_opened(struct shipment *p, const struct lane_event *e)
 
 static void on_refused(struct shipment *p, const struct lane_event *e)
 {
-    land(p, e);
+    land(p, e, meter_lost);
     if (p->phase == PHASE_DEAD || p->phase == PHASE_HALTED)
         return;
     p->phase = PHASE_HALTED;
@@ -281,10 +298,12 @@ static void lane_lost(struct shipment *p, int lane)
     size_t kept = 0;
     for (size_t i = 0; i < p->flight_count; i++) {
         struct flight f = p->flights[i];
-        if (f.lane == lane)
-            ok = plan_lost(&p->plan, f.offset, f.length) && ok;
-        else
+        if (f.lane != lane) {
             p->flights[kept++] = f;
+            continue;
+        }
+        meter_lost(&p->ship->meter, clock_mono(), f.length);
+        ok = plan_lost(&p->plan, f.offset, f.length) && ok;
     }
     p->flight_count = kept;
     p->opened &= ~(1u << lane);
@@ -377,6 +396,11 @@ void ship_close(struct ship **s)
 const struct lanes_state *ship_line(const struct ship *s)
 {
     return lanes_state(s->lanes);
+}
+
+struct meter *ship_meter(struct ship *s)
+{
+    return &s->meter;
 }
 
 static bool goes_before(const struct shipment *a, const struct shipment *b)

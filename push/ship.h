@@ -6,6 +6,7 @@
 #define SKYFERRY_SHIP_H
 
 #include "push/lanes.h"
+#include "push/meter.h"
 #include "push/plan.h"
 
 struct ship;
@@ -19,6 +20,8 @@ struct ship_options {
 enum status ship_open(const struct ship_options *o, struct ship **out, struct fault *why);
 void ship_close(struct ship **s); /* after all shipments were dropped; ends the lanes */
 const struct lanes_state *ship_line(const struct ship *s);
+/* How fast the line is, by all that went over it; times are clock_mono. */
+struct meter *ship_meter(struct ship *s);
 
 struct shipment_order {
     int64_t number;        /* > 0, never used twice */

@@ -16,6 +16,8 @@
  * any may be missing: */
 #define NOTE_MODE "mode"         /* "parallel", "serial", "batch": the policy in force */
 #define NOTE_LANES "lanes_up"    /* "3": connections that are up */
+#define NOTE_AUTO "auto"         /* what method = auto has chosen, and why; "" with another method */
+#define NOTE_FIGURES "auto_json" /* the same as a JSON object */
 #define NOTE_TROUBLE "trouble"   /* why no connection is up, or why shipping pauses; "" */
 
 struct status_options {
@@ -39,6 +41,7 @@ struct agent_seen {
     bool running;
     long pid;
     char mode[16], lanes_up[8], trouble[512]; /* "" when nothing runs, or it has not said */
+    char choice[400], figures[600];           /* likewise */
 };
 /* Does somebody hold the spool's lock (spool_holder), and what did it note? j may be NULL. */
 void status_agent(const char *spool, struct journal *j, struct agent_seen *out);

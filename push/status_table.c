@@ -74,6 +74,8 @@ static void print_agent(const struct status_picture *p, FILE *to)
     if (a->lanes_up[0])
         fprintf(to, ", %s connection%s up", a->lanes_up, strcmp(a->lanes_up, "1") == 0 ? "" : "s");
     fputc('\n', to);
+    if (a->choice[0])
+        screen_say(to, 9, "auto:    ", a->choice);
     if (a->trouble[0])
         screen_say(to, 9, "trouble: ", a->trouble);
 }

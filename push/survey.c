@@ -37,6 +37,14 @@ static bool is_image(const struct fits_hdu *h)
     return h->kind == FITS_IMAGE || h->kind == FITS_TILED;
 }
 
+int64_t survey_image_bytes(const struct fits_hdu *hdu)
+{
+    int64_t bytes = abs(hdu->bitpix) / 8;
+    for (int i = 0; i < hdu->naxis; i++)
+        bytes *= hdu->naxes[i];
+    return hdu->naxis > 0 ? bytes : 0;
+}
+
 static size_t index_of(const int *ccd, size_t count, int number)
 {
     size_t i = 0;

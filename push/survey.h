@@ -24,6 +24,9 @@ enum status survey_file(const char *path, const struct camera *camera, struct su
                         struct fault *why);
 void survey_free(struct survey *s);
 
+/* Of its plane, not compressed. */
+int64_t survey_image_bytes(const struct fits_hdu *hdu);
+
 /* Is the file behind fd, or the one that has its path now, another version than `file`? A
  * path that is gone is no change: fd still holds the version that was whole. */
 bool survey_changed(int fd, const char *path, const struct identity *file);

@@ -244,8 +244,7 @@ static void on_encoded(void *ctx, const struct encode_result *r)
     memcpy(t->e.source_sha256, r->source_sha256, DIGEST_HEX);
     t->e.stamp[STAMP_ENCODED] = clock_wall();
     log_encoded(t, r);
-    if (r->pace > 0)
-        t->o.learned(t->o.ctx, &t->e, r->pace);
+    t->o.learned(t->o.ctx, &t->e, r);
     if (t->o.save(t->o.ctx, &t->e) != ST_OK)
         return;
     crash_point("push:encoded");

@@ -23,8 +23,8 @@ struct transit_order {
     void *ctx;
     /* Makes what is in e durable; other than OK: the transit has been dropped. */
     enum status (*save)(void *ctx, const struct exposure *e);
-    /* The exposure is encoded, and this was its pace (encode_result). */
-    void (*learned)(void *ctx, const struct exposure *e, double pace);
+    /* The exposure is encoded: what is to be learned from it for the next. */
+    void (*learned)(void *ctx, const struct exposure *e, const struct encode_result *r);
     /* OK: stored, all is in e. `changed`: the file is another version now. *t is gone after it. */
     void (*ended)(void *ctx, struct transit *t, const struct exposure *e, const struct fault *why,
                   bool changed);

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -212,6 +213,35 @@ static void test_how_lossy_is_said_once(void **state)
     }
 }
 
+static void test_auto_has_a_limit(void **state)
+{
+    struct fidelity codec;
+    (void)state;
+    assert_true(load("[codec]\nmethod = auto\n", 0, NULL));
+    assert_true(settings_auto(&config.set));
+    assert_true(settings_ratio_max(&config.set) == 10);
+    assert_true(load("[codec]\nmethod = auto\nratio_max = 20\nmax_error = 4s\n", 0, NULL));
+    assert_true(settings_ratio_max(&config.set) == 20);
+    settings_codec(&config.set, &codec);
+    assert_true(codec.max_error == 4 && codec.ratio == 0);
+    assert_true(load("[codec]\nmethod = auto\nlossless = yes\n", 0, NULL));
+    assert_true(settings_ratio_max(&config.set) == 0);
+    /* The error that is allowed decides, on the ladder of htj2k; and back. */
+    assert_true(load("[codec]\nmethod = auto\nnoise = 0.428\n", 0, NULL));
+    double most = settings_ratio_max(&config.set);
+    assert_true(most > 6.5 && most < 6.7);
+    assert_true(fabs(fidelity_error("htj2k", most) - 0.428) < 1e-6);
+    assert_true(fidelity_error("htj2k", 5) < 0.428 && fidelity_error("rice", 5) == 0);
+    assert_true(load("[codec]\nmethod = auto\nnoise = 1\n", 0, NULL));
+    assert_true(settings_ratio_max(&config.set) <= FIDELITY_RATIO_MAX);
+    /* Each contradiction, beside other problems. */
+    assert_false(load("[codec]\nmethod = auto\nratio = 8\n[ship]\nport = 0\n", 0, NULL));
+    assert_true(reported("remove ratio") && reported("port"));
+    assert_false(load("[codec]\nmethod = auto\nqstep = 0.00003\n", 0, NULL));
+    assert_true(reported("remove qstep"));
+    assert_false(load("[codec]\nmethod = auto\nratio_max = 2\n", 0, NULL));
+}
+
 static void test_what_a_reload_changes(void **state)
 {
     struct settings before;
@@ -256,7 +286,8 @@ int main(void)
         T(test_defaults), T(test_exact_data_are_never_lossy), T(test_every_problem_at_once),
         T(test_needs),
         T(test_spool_inside_the_watched_directory), T(test_overrides_lie_on_top),
-        T(test_lossless), T(test_how_lossy_is_said_once), T(test_what_a_reload_changes), T(test_rows_are_complete),
+        T(test_lossless), T(test_how_lossy_is_said_once), T(test_auto_has_a_limit),
+        T(test_what_a_reload_changes), T(test_rows_are_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,6 +56,8 @@ static void test_whole_files(void **state)
     settle_examine(&e, &camera, &rules, &v);
     assert_int_equal(v.grade, ST_OK);
     assert_int_equal(v.ccds, 3);
+    assert_int_equal(v.image_bytes, 3 * 32 * 32 * 2);
+    assert_false(v.tiled);
     assert_int_equal(v.facts.expnum, 123456);
     assert_string_equal(v.facts.object, "Field A");
     assert_string_equal(v.facts.date_obs, "2024-04-05T03:00:00.5");

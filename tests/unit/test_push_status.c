@@ -352,6 +352,7 @@ static void json_holds_what_the_journal_holds(void **state)
     is_text(agent, "mode", "serial");
     assert_int_equal(integer(agent, "lanes_up"), 3);
     is_null(agent, "trouble");
+    is_null(agent, "auto");
     const json_t *counts = json_object_get(root, "counts");
     assert_int_equal(json_object_size(counts), EXPOSURE_STATES);
     assert_int_equal(integer(counts, "seen"), 1);
@@ -437,6 +438,8 @@ static void agent_is_seen_by_its_lock(void **state)
     OK(journal_note(j, NOTE_MODE, "batch", &why));
     OK(journal_note(j, NOTE_LANES, "2", &why));
     OK(journal_note(j, NOTE_TROUBLE, "the line is down", &why));
+    OK(journal_note(j, NOTE_AUTO, "jxl: 2.0 s", &why));
+    OK(journal_note(j, NOTE_FIGURES, "{\"method\":\"jxl\"}", &why));
     status_agent(scratch.dir, j, &a);
     assert_false(a.running);
     assert_string_equal(a.mode, "");
@@ -448,6 +451,16 @@ static void agent_is_seen_by_its_lock(void **state)
     assert_string_equal(a.mode, "batch");
     assert_string_equal(a.lanes_up, "2");
     assert_string_equal(a.trouble, "the line is down");
+    assert_string_equal(a.choice, "jxl: 2.0 s");
+    struct status_options json = {.json = true};
+    struct status_picture p = {.journal = j, .agent = a, .options = &json, .now_ns = 1};
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+    OK(status_json(&p, to, &why));
+    fclose(to);
+    assert_non_null(strstr(text, "\"auto\":{\"method\":\"jxl\"}"));
+    free(text);
     spool_close(&s);
     OK(fs_write_file(scratch_path(&scratch, "lock", path), "2147483600\n", 11, false, &why));
     status_agent(scratch.dir, j, &a);
