@@ -30,12 +30,13 @@ static bool is_lossy(const struct cost *c)
     return strcmp(c->method, "htj2k") == 0;
 }
 
-bool choice_known(const char *method)
+int choice_method(const char *name)
 {
-    for (size_t i = 0; i < COSTS; i++)
-        if (strcmp(costs[i].method, method) == 0)
-            return true;
-    return false;
+    static const char *const names[CHOICE_METHODS] = {"original", "rice", "jxl", "htj2k"};
+    for (int i = 0; i < CHOICE_METHODS; i++)
+        if (strcmp(names[i], name) == 0)
+            return i;
+    return -1;
 }
 
 /* The nearest row of this method. */
@@ -81,10 +82,26 @@ static double known(double value, double otherwise)
     return value > 0 && isfinite(value) ? value : otherwise;
 }
 
+double choice_factor(const double by[CHOICE_METHODS], const char *method)
+{
+    int own = choice_method(method), count = 0;
+    double sum = 0;
+    if (own >= 0 && known(by[own], 0) > 0)
+        return by[own];
+    for (int i = 0; i < CHOICE_METHODS; i++)
+        if (known(by[i], 0) > 0) {
+            sum += by[i];
+            count++;
+        }
+    return count ? sum / count : 0;
+}
+
 void choice_time(const struct conditions *c, const struct freight *f, struct choice *io)
 {
-    io->encode = choice_encode_cost(io, f) * 1e-9 * known(c->near, 1) / known(c->near_threads, 1);
-    io->decode = choice_decode_cost(io, f) * 1e-9 * known(c->far, 1) / known(c->far_threads, 1);
+    double near = known(choice_factor(c->near, io->method), 1);
+    double far = known(choice_factor(c->far, io->method), 1);
+    io->encode = choice_encode_cost(io, f) * 1e-9 * near / known(c->near_threads, 1);
+    io->decode = choice_decode_cost(io, f) * 1e-9 * far / known(c->far_threads, 1);
     io->line = c->line > 0 ? bytes_of(io, f) / c->line : 0;
     io->whole = fmax(io->encode, io->line) + io->decode;
 }
@@ -98,7 +115,7 @@ static void take(struct choice *x, const char *method, double ratio)
 /* Tiles made anew as rice are the file as it stands: not worth a candidate of their own. */
 static bool is_allowed(const struct choice *x, const struct freight *f, double ratio_max)
 {
-    if (!choice_known(x->method) || (f->tiled && strcmp(x->method, "rice") == 0))
+    if (choice_method(x->method) < 0 || (f->tiled && strcmp(x->method, "rice") == 0))
         return false;
     return x->ratio <= 0 ? strcmp(x->method, "htj2k") != 0
                          : ratio_max >= FIDELITY_RATIO_MIN && x->ratio <= ratio_max * 1.001;

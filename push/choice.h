@@ -12,12 +12,20 @@
 
 #include "common/fidelity.h"
 
+/* The methods of the model. One factor for each, as no machine is in all of them alike; were
+ * there one for all, a change of method would change the factor, and that the method again. */
+#define CHOICE_METHODS 4
+int choice_method(const char *name); /* its index; -1: the model does not know it */
+
 /* What was measured; 0: not yet. */
 struct conditions {
-    double line;         /* bytes a second */
-    double near, far;    /* CPU time over the reference machine's, of encoding and decoding */
+    double line; /* bytes a second */
+    /* CPU time over the reference machine's, of encoding and decoding, by method. */
+    double near[CHOICE_METHODS], far[CHOICE_METHODS];
     int near_threads, far_threads;
 };
+/* The factor of a method; the mean of the others while it was not measured, 0 when none was. */
+double choice_factor(const double by[CHOICE_METHODS], const char *method);
 
 /* What is to be sent. */
 struct freight {
@@ -45,12 +53,10 @@ void choice_rival(const struct conditions *c, const struct freight *f, double ra
 /* The time that one method would take; line: 0 while the rate is not known. */
 void choice_time(const struct conditions *c, const struct freight *f, struct choice *io);
 
-/* Reference CPU ns that encoding and decoding this choice take: what was spent over this is
- * conditions.near or .far. */
+/* Reference CPU ns that encoding and decoding this choice take: what was spent over this is the
+ * method's conditions.near or .far. */
 double choice_encode_cost(const struct choice *x, const struct freight *f);
 double choice_decode_cost(const struct choice *x, const struct freight *f);
-/* Is it a method that this model knows? */
-bool choice_known(const char *method);
 
 /* "htj2k 8:1", "rice" */
 void choice_name(const struct choice *x, char *out, size_t size);

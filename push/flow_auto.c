@@ -37,20 +37,17 @@ static void freight_of(const struct exposure *e, struct freight *out)
     out->pixels = out->file_bytes / (out->tiled ? 0.55 : 2);
 }
 
-/* CPU time spent over there over that of the model; 0: not known. */
-static double far_factor(const struct wire_decoding *d)
+/* CPU time spent over there over that of the model, by method. */
+static void far_factors(const struct wire_decoding *d, double out[CHOICE_METHODS])
 {
-    double spent = 0, due = 0;
     for (int i = 0; i < d->count; i++) {
         struct choice x = {.ratio = d->by[i].ratio};
         struct freight one = {.pixels = 1, .tiled = d->by[i].ratio > 1.2};
         memcpy(x.method, d->by[i].codec, sizeof x.method);
-        if (!choice_known(x.method))
-            continue;
-        spent += d->by[i].ns;
-        due += choice_decode_cost(&x, &one);
+        int method = choice_method(x.method);
+        if (method >= 0)
+            out[method] = d->by[i].ns / choice_decode_cost(&x, &one);
     }
-    return due > 0 ? spent / due : 0;
 }
 
 static void conditions_of(const struct flow *f, struct conditions *out)
@@ -59,8 +56,10 @@ static void conditions_of(const struct flow *f, struct conditions *out)
     if (d->threads == 0)
         d = &f->far;
     *out = (struct conditions){.line = meter_rate(ship_meter(f->ship)),
-                               .near = effort_factor(&f->near), .far = far_factor(d),
                                .near_threads = pool_threads(f->pool), .far_threads = d->threads};
+    for (int i = 0; i < CHOICE_METHODS; i++)
+        out->near[i] = effort_factor(&f->near[i]);
+    far_factors(d, out->far);
 }
 
 /* ---- before and after ---- */
@@ -70,15 +69,38 @@ static void recall_choice(const char *text, struct choice *out)
 {
     if (sscanf(text, "%15[a-z0-9] %lf:1", out->method, &out->ratio) < 2)
         out->ratio = 0;
-    if (!choice_known(out->method))
+    if (choice_method(out->method) < 0)
         out->method[0] = '\0';
+}
+
+/* One factor for each method, 0: not known. */
+static void recall_near(struct flow *f)
+{
+    char text[200], *at = text;
+    journal_noted(f->o.journal, NOTE_NEAR, text, sizeof text);
+    for (int i = 0; i < CHOICE_METHODS; i++) {
+        double factor = strtod(at, &at);
+        if (factor < 1e4)
+            effort_add(&f->near[i], factor * NS_PER_S, NS_PER_S);
+    }
+}
+
+static void keep_near(struct flow *f)
+{
+    struct buf text = {0};
+    bool ok = true;
+    for (int i = 0; i < CHOICE_METHODS; i++)
+        ok = buf_printf(&text, "%s%.4f", i ? " " : "", effort_factor(&f->near[i])) && ok;
+    if (ok)
+        note(f, NOTE_NEAR, (const char *)text.data);
+    buf_free(&text);
 }
 
 void auto_open(struct flow *f)
 {
-    char text[400];
+    char text[400], far[1000];
     long long then;
-    double rate, near;
+    double rate;
     journal_noted(f->o.journal, NOTE_AUTO, text, sizeof text);
     if (!settings_auto(&f->config.set)) {
         f->chosen.method[0] = '\0';
@@ -95,10 +117,7 @@ void auto_open(struct flow *f)
     journal_noted(f->o.journal, NOTE_LINE, text, sizeof text);
     if (meter_rate(ship_meter(f->ship)) <= 0 && sscanf(text, "%lf %lld", &rate, &then) == 2)
         meter_recall(ship_meter(f->ship), clock_mono(), rate, clock_wall() - then);
-    journal_noted(f->o.journal, NOTE_NEAR, text, sizeof text);
-    if ((near = strtod(text, NULL)) > 0 && near < 1e4)
-        effort_add(&f->near, near * NS_PER_S, NS_PER_S);
-    char far[1000];
+    recall_near(f);
     journal_noted(f->o.journal, NOTE_FAR, far, sizeof far);
     wire_decoding_parse(far, strlen(far), &f->far, NULL);
 }
@@ -134,14 +153,13 @@ void auto_learned(struct flow *f, const struct exposure *e, const struct encode_
 {
     struct choice x = {.ratio = e->ratio};
     struct freight freight;
-    char text[32];
-    if (!settings_auto(&f->config.set) || e->exact || !choice_known(e->method))
+    int method = choice_method(e->method);
+    if (!settings_auto(&f->config.set) || e->exact || method < 0)
         return;
     memcpy(x.method, e->method, sizeof x.method);
     freight_of(e, &freight);
-    effort_add(&f->near, (double)r->cpu_ns, choice_encode_cost(&x, &freight));
-    snprintf(text, sizeof text, "%.4f", effort_factor(&f->near));
-    note(f, NOTE_NEAR, text);
+    effort_add(&f->near[method], (double)r->cpu_ns, choice_encode_cost(&x, &freight));
+    keep_near(f);
 }
 
 /* ---- the choice ---- */
@@ -168,8 +186,8 @@ static void put_reasons(struct buf *out, const struct conditions *c, const struc
         buf_printf(out, "; line %.4g Mbit/s", c->line * 8e-6);
     else
         buf_printf(out, "; line not known yet");
-    put_machine(out, "CPU here", c->near, c->near_threads);
-    put_machine(out, "there", c->far, c->far_threads);
+    put_machine(out, "CPU here", choice_factor(c->near, x->method), c->near_threads);
+    put_machine(out, "there", choice_factor(c->far, x->method), c->far_threads);
 }
 
 static void put_figures(struct buf *out, const struct conditions *c, const struct choice *x)
@@ -178,7 +196,8 @@ static void put_figures(struct buf *out, const struct conditions *c, const struc
                "\"line\":%.4g,\"decode\":%.4g,\"line_mbit_s\":%.4g,\"near\":%.4g,"
                "\"near_threads\":%d,\"far\":%.4g,\"far_threads\":%d}",
                x->method, x->ratio, x->whole, x->encode, x->line, x->decode, c->line * 8e-6,
-               c->near, c->near_threads, c->far, c->far_threads);
+               choice_factor(c->near, x->method), c->near_threads,
+               choice_factor(c->far, x->method), c->far_threads);
 }
 
 static void tell(struct flow *f, const struct exposure *e, const struct conditions *c,
@@ -225,8 +244,9 @@ void auto_choose(struct flow *f, struct exposure *e)
 
 bool auto_keeps(const struct flow *f, const struct exposure *e)
 {
-    return e->exact || !settings_auto(&f->config.set) ||
-           (choice_known(e->method) && e->ratio <= settings_ratio_max(&f->config.set) * 1.001);
+    const struct settings *s = &f->config.set;
+    return e->exact || !settings_auto(s) ||
+           (choice_method(e->method) >= 0 && e->ratio <= settings_ratio_max(s) * 1.001);
 }
 
 void auto_fidelity(const struct settings *s, const struct exposure *e, struct fidelity *out)

@@ -29,7 +29,7 @@ struct flow {
     int64_t exact_look_ms;     /* exact data are to be thought of again so soon; -1: not by time */
     struct choice chosen;      /* method = auto: of the exposure begun last; method "": none yet */
     bool chosen_said;          /* by this process */
-    struct effort near;        /* CPU spent here over that of the model */
+    struct effort near[CHOICE_METHODS]; /* CPU spent here over that of the model */
     struct wire_decoding far;  /* as heard last, also before a restart */
     int64_t line_kept_ns;      /* what the journal says of the line is so old */
     bool exact_refused;        /* the far end does not know them; said once */

@@ -1,8 +1,8 @@
 /* How fast the line is, from what it acknowledges, and how fast a machine is, from what it
  * spends. The line's rate is known only from moments in which the line was the limit: bytes
- * waited that no lane had room for, what had filled the lanes then is still under way, or what was
- * given to them has been under way for long although nothing was added. At all other times (the encoder was the limit) the rate is a lower
- * bound, and only ever raises what is known. Plain values, no clocks: times are given, in ns of
+ * waited that no lane had room for, what had filled the lanes then is still under way, or what
+ * was given to them has been under way for long although nothing was added. At all other times
+ * (the encoder was the limit) the rate is a lower bound, and only ever raises what is known. Plain values, no clocks: times are given, in ns of
  * one clock that does not jump. Main thread. */
 #ifndef SKYFERRY_METER_H
 #define SKYFERRY_METER_H
@@ -22,7 +22,7 @@ struct meter {
     int64_t bytes, span_ns, limited_ns;
 };
 
-/* So many bytes were given to a lane, acknowledged, or taken back (it died, or they were refused). */
+/* So many bytes were given to a lane, acknowledged, or taken back (it died, or refused them). */
 void meter_posted(struct meter *m, int64_t now_ns, int64_t bytes);
 void meter_got(struct meter *m, int64_t now_ns, int64_t bytes);
 void meter_lost(struct meter *m, int64_t now_ns, int64_t bytes);

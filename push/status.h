@@ -16,7 +16,7 @@
  * any may be missing: */
 #define NOTE_MODE "mode"         /* "parallel", "serial", "batch": the policy in force */
 #define NOTE_LANES "lanes_up"    /* "3": connections that are up */
-#define NOTE_AUTO "auto"         /* what method = auto has chosen, and why; "" with another method */
+#define NOTE_AUTO "auto"         /* what method = auto chose, and why; "" with another method */
 #define NOTE_FIGURES "auto_json" /* the same as a JSON object */
 #define NOTE_TROUBLE "trouble"   /* why no connection is up, or why shipping pauses; "" */
 
