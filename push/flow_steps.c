@@ -252,9 +252,10 @@ bool flow_is_under_way(const struct flow *f, int64_t id)
 /* Held on to until it is delivered: the same choice and pace give the same bytes. */
 static void choose_codec(struct flow *f, struct exposure *e, struct fidelity *out)
 {
-    auto_choose(f, e);
+    if (!auto_keeps(f, e))
+        auto_choose(f, e);
     flow_codec(f, e, out);
-    e->pace = e->method[0] ? out->pace : 0;
+    e->pace = out->pace;
 }
 
 /* ready -> sending, on paper. False: not now. */
@@ -267,7 +268,6 @@ static bool take_up(struct flow *f, struct exposure *e)
     spool_room(f->o.spool, f->config.set.quota_gib, e->exact ? 2 * e->file.size : e->file.size,
                &why);
     if (why.grade == ST_OK) {
-        e->pace = codec.pace;
         encode_id(e, &f->config.camera, &codec, e->bundle_id);
         e->stamp[STAMP_ENCODE] = clock_wall();
     }
@@ -302,10 +302,7 @@ void flow_begin(struct flow *f, const struct order_item *item)
     }
     if (!found || (e.state == EXPOSURE_READY && !take_up(f, &e)) || e.state != EXPOSURE_SENDING)
         return;
-    if (auto_keeps(f, &e))
-        flow_codec(f, &e, &codec);
-    else
-        choose_codec(f, &e, &codec);
+    choose_codec(f, &e, &codec);
     refresh_id(f, &e, &codec);
     struct transit_order o = {
         .e = &e, .camera = &f->config.camera, .codec = &codec, .spool = f->o.spool,
