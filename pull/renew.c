@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "pull/flow.h"
 #include "pull/job.h"
+#include "pull/request.h"
 
 #define AT_A_TIME 64 /* the rest follows at the next look */
 
@@ -90,23 +91,6 @@ void renew_swap(struct exposure *x, const struct other_bundle *next, struct othe
     x->exact = EXACT_COMING;
 }
 
-/* What could not be decoded from the lossy bundle is tried again with the exact one. */
-static enum status unpark_ccds(struct agent *a, int64_t exposure, struct fault *why)
-{
-    struct ccd *ccds = NULL;
-    size_t count = 0;
-    enum status st = catalogue_ccds(a->cat, exposure, &ccds, &count, why);
-    for (size_t i = 0; st == ST_OK && i < count; i++) {
-        if (ccds[i].state != CCD_PARKED)
-            continue;
-        ccds[i].state = CCD_WAITING;
-        ccds[i].reason[0] = '\0';
-        st = catalogue_put_ccd(a->cat, &ccds[i], why);
-    }
-    free(ccds);
-    return st;
-}
-
 static enum status write_swap(struct agent *a, struct exposure *x, const struct other_bundle *next,
                               struct fault *why)
 {
@@ -121,7 +105,7 @@ static enum status write_swap(struct agent *a, struct exposure *x, const struct 
     if (st == ST_OK && former.sha256[0])
         st = catalogue_put_bundle(a->cat, &former, why);
     if (st == ST_OK)
-        st = unpark_ccds(a, x->id, why);
+        st = requests_retry_ccds(a, x->id, why); /* now of the exact bundle */
     if (st == ST_OK)
         st = catalogue_save(a->cat, x, why);
     return st == ST_OK ? catalogue_count(a->cat, x->id, why) : st;

@@ -59,7 +59,7 @@ static enum status retry_jobs(struct agent *a, int64_t exposure, struct fault *w
     return st;
 }
 
-static enum status retry_ccds(struct agent *a, int64_t exposure, struct fault *why)
+enum status requests_retry_ccds(struct agent *a, int64_t exposure, struct fault *why)
 {
     struct ccd *ccds = NULL;
     size_t count = 0;
@@ -101,7 +101,7 @@ static enum status set_back(struct agent *a, struct exposure *x, const struct re
     enum status st;
     if (r->verb == ASK_REPROCESS)
         st = start_anew(a, x, why);
-    else if ((st = retry_ccds(a, x->id, why)) == ST_OK)
+    else if ((st = requests_retry_ccds(a, x->id, why)) == ST_OK)
         st = retry_jobs(a, x->id, why);
     x->state = EX_STORED;
     x->attempts = 0;

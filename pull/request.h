@@ -9,4 +9,7 @@
 /* Grants every request whose exposure is at rest; cancels the running jobs of the others. */
 enum status requests_take(struct agent *a, struct fault *why);
 
+/* An exposure's parked ccds wait to be decoded again. */
+enum status requests_retry_ccds(struct agent *a, int64_t exposure, struct fault *why);
+
 #endif
