@@ -236,7 +236,7 @@ static void take_operands(struct invocation *in, struct config_report *r)
 {
     const struct command_row *c = in->command;
     if (c->most_operands >= 0 && in->operand_count > c->most_operands)
-        config_problem(r, "%s: %s takes no such argument", in->operands[c->most_operands], c->name);
+        config_problem(r, "%s: no command, and %s takes no such argument; --help lists them", in->operands[c->most_operands], c->name);
     if (c->id == CMD_SEND && in->mode == ORDER_LIST && in->has_mode && in->operand_count == 1) {
         in->send.list = in->operands[0];
         in->operand_count = 0;
