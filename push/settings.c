@@ -47,29 +47,31 @@ const struct setting settings_rows[] = {
      "soonest."},
     {"codec", "ratio", SET_REAL, AT_(ratio), "0", 0, FIDELITY_RATIO_MAX, NULL, "16-bit bytes / bytes sent",
      "How many times smaller an exposure becomes, 3 to 40; each ccd's steps follow its sky noise; "
-     "of ratio, noise and qstep at most one may be set, and with none of them it is 10."},
+     "of ratio, noise and qstep at most one may be set, and with none of them it is 10 "
+     "(quantized: q)."},
     {"codec", "ratio_max", SET_REAL, AT_(ratio_max), "10", FIDELITY_RATIO_MIN, FIDELITY_RATIO_MAX,
      NULL, "16-bit bytes / bytes sent",
      "Of method auto only, in place of ratio: the largest ratio that it may choose; with noise set "
      "it is the ratio at which that error is reached."},
     {"codec", "noise", SET_REAL, AT_(noise), "0", 0, 1, NULL, "rms error / sky noise",
-     "In place of ratio: how large the error is, in units of each ccd's sky noise (0.3 adds 4 % to "
-     "the noise); 0: not set."},
+     "In place of ratio: how large the error is, in units of each ccd's sky noise (0.3 is about "
+     "5:1); 0: not set."},
     {"codec", "qstep", SET_REAL, AT_(qstep), "0", 0, 0.1, NULL, "of the 16-bit range",
      "In place of ratio: one quantisation step for all wavelet bands and all ccds of htj2k and jp2 "
-     "(0.00003 is about 8:1 on dark DECam frames, 0.000055 about 20:1); 0: not set."},
+     "(0.00003 is about 7:1 on dark DECam frames, 0.00007 about 20:1); 0: not set."},
     {"codec", "q", SET_REAL, AT_(q), "1", 0.1, 100, NULL, "noise / step",
-     "How fine quantized is, as fpack's -q: its step is the sky noise divided by this; smaller "
-     "means smaller files and more noise."},
+     "How fine quantized is without ratio and noise, as fpack's -q: its step is the sky noise "
+     "divided by this; smaller means smaller files and more noise."},
     {"codec", "max_error", SET_TEXT, AT_(max_error), "", 0, 0, NULL, "ADU, or sky noise",
      "No delivered pixel differs from the raw one by more: a number of ADU, or with an s behind it "
      "of sky noise (4s); pixels that would travel exactly; empty: no such bound."},
     {"codec", "exact", SET_TEXT, AT_(exact), "", 0, 0, NULL, NULL,
      "Pixels that must arrive exactly, whatever the codec does to others: any of saturated, "
-     "overscan and masked, with commas between; empty: none."},
+     "overscan (as the camera's profile names it) and masked, with commas between; empty: none."},
     {"codec", "masks", SET_PATH, AT_(masks), "", 0, 0, NULL, NULL,
      "For exact = masked: a directory of bad-pixel masks, N.fits or N.fits.fz for ccd N, as large "
-     "as the ccd and not 0 where a pixel is masked."},
+     "as the ccd and not 0 where a pixel is masked; a ccd without a usable one is sent without "
+     "loss."},
     {"codec", "lossless", SET_BOOL, AT_(lossless), "no", 0, 0, NULL, NULL,
      "htj2k and jp2 without any loss, qstep is not used then; rice in place of quantized; auto "
      "chooses among jxl, rice and original, which never have any."},
