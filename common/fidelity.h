@@ -51,6 +51,9 @@ void fidelity_options(const struct fidelity *f, double rung, const struct sky *s
 /* The largest error allowed on this ccd, ADU; NaN: none was set, or the noise is not known. */
 double fidelity_bound(const struct fidelity *f, const struct sky *sky);
 
+/* "htj2k, ratio 10; max_error 4s; exact saturated": for people. ratio_max is that of method auto. */
+void fidelity_text(const struct fidelity *f, double ratio_max, char *out, size_t size);
+
 /* "3.5" (ADU) or "4s" (sky noise); "" is none. False: neither. */
 bool fidelity_parse_bound(const char *text, double *value, bool *in_noise);
 /* "saturated,overscan,masked", "" is none. False: an unknown word. */

@@ -181,9 +181,13 @@ static enum status map_make(const struct fits_image *img, const struct camera *c
                             struct fault *why)
 {
     const struct fits_header *h = &img->header;
+    char codec[16];
     *m = (struct map){.img = img, .bzero = number(h, "BZERO", 0), .bscale = number(h, "BSCALE", 1),
                       .noise = number(h, "SFNOISE", NAN), .gain = number(h, "SFGAIN", NAN),
                       .read_noise = number(h, "SFRDN", NAN)};
+    /* A transform codec takes noise away; a quantiser without one adds its error to what was there. */
+    if (fits_header_text(h, "SFCODEC", codec, sizeof codec) && strcmp(codec, "quantized") == 0)
+        m->noise = hypot(m->noise, number(h, "SFRMS", 0));
     m->blanked = img->bitpix > 0 && fits_header_int(h, "BLANK", &m->blank);
     if (!(m->noise > 0))
         return fault(why, ST_REJECT, "no weight map: the noise of its raw sky was not measured");

@@ -335,6 +335,7 @@ int check_command(const struct config *c)
     check_say(&r, CHECK_OK, "settings", "%s; camera %s, site %s",
               c->file[0] ? c->file : "no file, the defaults alone", c->camera.name,
               c->set.site_name);
+    check_codec(c, &r);
     check_watch(c, "/proc", &r);
     check_spool(c, &r);
     bool usable = check_host(c, &r);

@@ -39,6 +39,9 @@ void check_type(struct check_report *r, const char *fmt, ...)
 void check_watch(const struct config *c, const char *proc, struct check_report *r);
 void check_spool(const struct config *c, struct check_report *r);
 
+/* check_codec.c: what is asked of pixels, and what of it has no effect; masks. */
+void check_codec(const struct config *c, struct check_report *r);
+
 /* check_line.c */
 bool check_host(const struct config *c, struct check_report *r);
 bool check_identity(const struct config *c, struct check_report *r);    /* it can be tried */

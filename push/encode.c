@@ -324,6 +324,7 @@ static void note_fallback(struct encode *e, const struct encode_hdu *h)
     const struct member *m = &h->member[h->count - 1];
     if (!h->fell_back)
         return;
+    e->result.unmet |= h->note.grade != ST_OK;
     if (e->fallback_count++ == 0 && h->note.grade != ST_OK)
         snprintf(e->result.fallbacks, sizeof e->result.fallbacks, "HDU %d: %.150s", m->hdu,
                  h->note.text);

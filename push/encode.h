@@ -24,6 +24,7 @@ struct encode_result {
     int64_t cpu_ns;         /* of all threads */
     int64_t part_ns[ENCODE_PARTS]; /* of it, where it went */
     double pace;            /* of this exposure, for fidelity.pace of the filter's next; 0: none */
+    bool unmet;             /* of fallbacks one was for want of something: a mask */
     char fallbacks[200];    /* "rice for 3 HDUs (first: HDU 2, EXTNAME DQ)", or "" */
 };
 

@@ -54,6 +54,8 @@ static void take_over(struct run *r, struct config *now)
     struct log_options log;
     struct fault why;
     struct flow_state s;
+    struct fidelity codec;
+    char fidelity[200];
     settings_changes(&r->config.set, &now->set, &live, &restart);
     /* A mode set by `skyferry-push mode` stays, unless the file says another one now. */
     flow_state(agent_flow(r->agent), &s);
@@ -63,8 +65,10 @@ static void take_over(struct run *r, struct config *now)
     settings_log(&now->set, &log);
     if (log_open(&log, &why) != ST_OK)
         log_warn(NULL, "%s; the old log stays", why.text);
-    log_info(NULL, "configuration reloaded; in force now: %s",
-             live.len ? (char *)live.data : "nothing new");
+    settings_codec(&now->set, &codec);
+    fidelity_text(&codec, settings_ratio_max(&now->set), fidelity, sizeof fidelity);
+    log_info(NULL, "configuration reloaded; in force now: %s (codec %s)",
+             live.len ? (char *)live.data : "nothing new", fidelity);
     if (restart.len)
         log_warn(NULL, "changed, but only in force after a restart: %s", (char *)restart.data);
     r->config = *now;
@@ -94,12 +98,16 @@ int run_command(const struct config *c, const struct settings_source *source)
     struct watch_options w = {.directory = c->set.directory, .patterns = c->set.pattern,
                               .recursive = c->set.recursive, .rescan_seconds = c->set.rescan_s,
                               .stage = "watch"};
+    struct fidelity codec;
+    char fidelity[200];
     struct fault why;
     enum status st = agent_open(&o, &r.agent, &why);
     if (st != ST_OK)
         goto out;
+    settings_codec(&c->set, &codec);
+    fidelity_text(&codec, settings_ratio_max(&c->set), fidelity, sizeof fidelity);
     log_info(NULL, "skyferry-push %s: %s mode, codec %s, far end %s, spool %s", SKYFERRY_VERSION,
-             c->set.mode, c->set.method, c->set.host, c->set.spool);
+             c->set.mode, fidelity, c->set.host, c->set.spool);
     st = watch_open(agent_loop(r.agent), &w, flow_intake, agent_flow(r.agent), &r.watch, &why);
     if (st == ST_OK)
         st = agent_run(r.agent, &why);

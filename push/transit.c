@@ -219,7 +219,8 @@ static void log_encoded(const struct transit *t, const struct encode_result *r)
              seconds(r->part_ns[PART_ENCODE]), seconds(r->part_ns[PART_PROOF]),
              seconds(r->part_ns[PART_DIGEST]));
     if (r->fallbacks[0])
-        log_info(&at, "%s cannot carry everything without harm; sent losslessly: %s", t->codec.method,
+        log_write(r->unmet ? LOG_WARN : LOG_INFO, &at,
+                 "%s cannot carry everything as asked; sent without loss: %s", t->codec.method,
                  r->fallbacks);
 }
 

@@ -115,7 +115,14 @@ def opj(raw, out, ratio, tmp, repeat=1, extra=()):
     rate = ["-r", f"{ratio:g}"] if ratio else []
     encode_s = best(["opj_compress", "-i", pgx, "-o", jp2, *rate, *extra], jp2, repeat)
     # It adds _0 to the name, for the first component.
-    decode_s = best(["opj_decompress", "-i", jp2, "-o", back.replace("_0", "")], back, repeat)
+    decompress = ["opj_decompress", "-i", jp2, "-o", back.replace("_0", "")]
+    for attempt in range(3):  # now and then it says that it cannot open its output
+        try:
+            decode_s = best(decompress, back, repeat)
+            break
+        except RuntimeError:
+            if attempt == 2:
+                raise
     write_samples(out, read_raster(back, samples.shape), header)
     return figures(samples, jp2, encode_s, decode_s)
 
