@@ -134,6 +134,7 @@ static void compare(const struct run *r, const unsigned char *raw, const unsigne
     }
 }
 
+/* The sections are those of each plane of a cube: y counts within its plane. */
 static bool in_overscan(const struct regions *g, int64_t x, int64_t y)
 {
     for (int i = 0; i < g->overscans; i++) {
@@ -149,13 +150,14 @@ static bool gather(struct run *r, int64_t y, const unsigned char *raw)
 {
     const struct proof_order *o = r->o;
     int bitpix = o->raw->bitpix;
+    int64_t in_plane = o->raw->naxis > 1 ? y % o->raw->naxes[1] : 0;
     for (int64_t x = 0; x < r->width; x++) {
         const unsigned char *a = raw + (size_t)x * r->size;
         unsigned char *b = r->row + (size_t)x * r->size;
         bool wanted = difference(a, b, bitpix) * r->unit > o->bound ||
                       ((o->exact & EXACT_SATURATED) &&
                        r->zero + r->scale * stored_value(a, bitpix) >= r->saturate) ||
-                      ((o->exact & EXACT_OVERSCAN) && in_overscan(o->regions, x, y)) ||
+                      ((o->exact & EXACT_OVERSCAN) && in_overscan(o->regions, x, in_plane)) ||
                       ((o->exact & EXACT_MASKED) && o->mask[y * r->width + x]);
         if (!wanted)
             continue;

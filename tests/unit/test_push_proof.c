@@ -34,6 +34,21 @@ static enum status give_rows(const void *bytes, size_t len, struct fits_image *i
 
 static const struct codec plain = {.name = "plain", .lossy_possible = true, .rows = give_rows};
 
+/* Gives back 12 rows of 7 zeros. */
+static enum status zero_rows(const void *bytes, size_t len, struct fits_image *img,
+                             codec_row_fn *fn, void *ctx, struct fault *w)
+{
+    static const unsigned char zeros[7];
+    enum status st = ST_OK;
+    (void)bytes, (void)len, (void)img;
+    for (int64_t y = 0; st == ST_OK && y < 12; y++)
+        st = fn(ctx, y, zeros, w);
+    return st;
+}
+
+static const struct codec all_zero = {.name = "zero", .lossy_possible = true, .has_header = true,
+                                      .rows = zero_rows};
+
 /* ---- values, told apart by long doubles ---- */
 
 static long double value_at(const unsigned char *data, size_t i, int bitpix)
@@ -260,6 +275,36 @@ static void saturated_and_overscan_are_exact(void **state)
             }
 }
 
+/* The sections of a cube's header are those of each of its planes. */
+static void overscan_is_exact_in_every_plane(void **state)
+{
+    (void)state;
+    enum { WIDTH = 7, HEIGHT = 3, PLANES = 4, COUNT = WIDTH * HEIGHT * PLANES };
+    unsigned char raw[COUNT], sent[COUNT];
+    int64_t put;
+    struct regions regions = {.saturate = NAN, .overscans = 1, .overscan = {{5, 1, 7, 3}}};
+    struct fits_image img = {.bitpix = 8, .naxis = 3, .naxes = {WIDTH, HEIGHT, PLANES},
+                             .size = COUNT, .data = raw};
+    struct fits_image got = {.bitpix = 8, .size = COUNT, .data = sent};
+    struct proof_order o = {.codec = &all_zero, .raw = &img, .bound = NAN,
+                            .exact = EXACT_OVERSCAN, .regions = &regions};
+    struct buf member = {0}, packed = {0};
+    struct exact e;
+    struct proof p;
+    memset(raw, 9, sizeof raw);
+    memset(sent, 0, sizeof sent);
+    assert_int_equal(proof_run(&o, &member, &e, &p, &why), ST_OK);
+    assert_true(exact_write(&e, &packed));
+    assert_int_equal(exact_apply(packed.data, packed.len, &got, &put, &why), ST_OK);
+    assert_int_equal(put, PLANES * 2 * 2);
+    for (int i = 0; i < COUNT; i++) {
+        int x = i % WIDTH, y = i / WIDTH % HEIGHT;
+        assert_int_equal(sent[i], x >= 5 && y >= 1 ? 9 : 0);
+    }
+    buf_free(&packed);
+    exact_free(&e);
+}
+
 /* What the real codecs give back, of a sky with stars. */
 static void real_members_keep_the_bound(void **state)
 {
@@ -353,6 +398,7 @@ int main(void)
         cmocka_unit_test(errors_are_those_of_every_pixel),
         cmocka_unit_test(lost_numbers_are_infinitely_wrong),
         cmocka_unit_test(saturated_and_overscan_are_exact),
+        cmocka_unit_test(overscan_is_exact_in_every_plane),
         cmocka_unit_test(real_members_keep_the_bound),
         cmocka_unit_test(a_broken_member_is_refused),
         cmocka_unit_test(lossless_has_no_error),
