@@ -244,6 +244,9 @@ bool fidelity_parse_bound(const char *text, double *value, bool *in_noise)
     *in_noise = false;
     if (text[0] == '\0')
         return true;
+    /* strtod would also take blanks, "inf", "nan" and hexadecimal. */
+    if (strspn(text, "+-.0123456789eEs") != strlen(text))
+        return false;
     *value = strtod(text, &end);
     *in_noise = end != text && *end == 's';
     return end != text && end[*in_noise] == '\0' && *value > 0 && isfinite(*value);

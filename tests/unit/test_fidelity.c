@@ -296,7 +296,8 @@ static void bounds_are_read(void **state)
                 {"1e2", 100, false}, {"0", 0, false},   {"0s", 0, false}, {"-1", 0, false},
                 {"s", 0, false},   {"3 s", 0, false},   {"3ss", 0, false}, {"3sigma", 0, false},
                 {"inf", 0, false}, {"nan", 0, false},   {"nans", 0, false}, {"three", 0, false},
-                {"3,5", 0, false}, {"4S", 0, false},    {"1e999", 0, false}, {" ", 0, false}};
+                {"3,5", 0, false}, {"4S", 0, false},    {"1e999", 0, false}, {" ", 0, false},
+                {"0x10", 0, false}, {" 3", 0, false}};
     double value = 7;
     bool in_noise = true;
     assert_true(fidelity_parse_bound("", &value, &in_noise));
