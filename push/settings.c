@@ -182,6 +182,17 @@ static void check_site(struct config *c, struct config_report *r)
                           "UTC day, such as 22:30", c->set.night_rollover);
 }
 
+/* Is it a directory whose files can be opened? errno says why not. */
+static bool can_enter(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        errno = ENOTDIR;
+        return false;
+    }
+    return access(path, R_OK | X_OK) == 0;
+}
+
 /* Which of the three says how lossy; given twice is a contradiction, but a command line's word
  * stands in for the file's. */
 static void check_fidelity(struct config *c, const struct settings_source *from,
@@ -221,9 +232,13 @@ static void check_fidelity(struct config *c, const struct settings_source *from,
     if (!fidelity_parse_exact(s->exact, &f.exact))
         config_problem(r, "[codec] exact = '%s': only saturated, overscan and masked are known, "
                           "with commas between", s->exact);
-    else if (f.exact & EXACT_MASKED && access(s->masks, R_OK | X_OK) != 0)
+    else if (f.exact & EXACT_MASKED && !s->masks[0])
         config_problem(r, "[codec] exact = masked needs masks, the directory of the bad-pixel "
-                          "masks; '%s': %s", s->masks, strerror(errno));
+                          "masks");
+    else if (f.exact & EXACT_MASKED && !can_enter(s->masks))
+        config_problem(r, "[codec] masks = '%s', where exact = masked finds the bad-pixel masks: "
+                          "%s",
+                       s->masks, strerror(errno));
 }
 
 static void fill_policy(const struct settings *s, struct order_policy *p)

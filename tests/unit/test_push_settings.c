@@ -211,6 +211,11 @@ static void test_how_lossy_is_said_once(void **state)
         snprintf(text, sizeof text, "[codec]\n%s\n", wrong[i]);
         assert_false(load(text, 0, NULL));
     }
+    assert_false(load("[codec]\nexact = masked\n", 0, NULL));
+    assert_true(reported("needs masks"));
+    assert_false(load("[codec]\nexact = masked\nmasks = /dev/null\n", 0, NULL));
+    assert_true(reported("'/dev/null'") && reported("Not a directory"));
+    assert_true(load("[codec]\nexact = masked\nmasks = /\n", 0, NULL));
 }
 
 static void test_auto_has_a_limit(void **state)
