@@ -150,7 +150,7 @@ static void take_steps(const struct fidelity *f, const double step[3], const str
                        int bitpix, struct codec_options *out)
 {
     double range = ldexp(1, bitpix), adu[3];
-    for (int i = 0; i < EXACT_WORDS; i++)
+    for (int i = 0; i < 3; i++)
         adu[i] = step[i] * sky->noise;
     if (strcmp(f->method, "quantized") == 0) {
         out->q = 1 / step[0];
@@ -258,7 +258,7 @@ bool fidelity_parse_exact(const char *text, unsigned *bits)
     while (*text) {
         size_t len = strcspn(text, ", ");
         bool known = len == 0;
-        for (unsigned i = 0; i < 3; i++)
+        for (unsigned i = 0; i < EXACT_WORDS; i++)
             if (len == strlen(exact_words[i]) && memcmp(text, exact_words[i], len) == 0) {
                 *bits |= 1u << i;
                 known = true;

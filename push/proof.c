@@ -191,6 +191,13 @@ static enum status take_row(void *ctx, int64_t y, const unsigned char *got, stru
 
 /* ---- the whole ---- */
 
+/* Where the header names no level: the largest value of the type. */
+static double saturated_at(int bitpix, double zero, double scale)
+{
+    double most = bitpix == 8 ? 255 : bitpix == 16 ? INT16_MAX : INT32_MAX;
+    return bitpix > 0 && bitpix <= 32 && scale > 0 ? zero + scale * most : INFINITY;
+}
+
 static double real_or(const struct fits_header *h, const char *key, double missing)
 {
     double value;
@@ -208,8 +215,10 @@ enum status proof_run(const struct proof_order *o, const struct buf *member, str
                     .zero = real_or(&raw->header, "BZERO", 0), .saturate = INFINITY};
     enum status st = ST_OK;
     *exact = (struct exact){.size = (int)r.size};
-    if (o->exact & EXACT_SATURATED && isfinite(o->regions->saturate))
-        r.saturate = o->regions->saturate;
+    if (o->exact & EXACT_SATURATED)
+        r.saturate = isfinite(o->regions->saturate)
+                         ? o->regions->saturate
+                         : saturated_at(raw->bitpix, r.zero, r.scale);
     r.unit = fabs(r.scale);
     r.row = malloc((size_t)r.width * r.size);
     if (!r.row || (!o->codec->has_header && !fits_header_copy(&got.header, &raw->header)))
