@@ -59,27 +59,45 @@ static double between(double a, double b, double part)
 
 #define BELOW (-6) /* so many rows below the first, where steps and errors go on shrinking alike */
 
+/* Where a value lies between two rows; part: below 0 or above 1 beyond the ends. */
+struct span {
+    const struct row *a, *b;
+    double part;
+};
+
+static double value_of(const struct row *r, bool by_error)
+{
+    return by_error ? r->error : r->ratio;
+}
+
+static struct span find_span(const struct ladder *l, double value, bool by_error)
+{
+    size_t i = 0;
+    while (i + 2 < l->count && value > value_of(&l->row[i + 1], by_error))
+        i++;
+    const struct row *a = &l->row[i], *b = a + 1;
+    double low = value_of(a, by_error), high = value_of(b, by_error);
+    return (struct span){a, b, log(value / low) / log(high / low)};
+}
+
+static double clamp(double x, double low, double high)
+{
+    return fmin(fmax(x, low), high);
+}
+
 /* Steps for a ratio, which may lie beyond the last row by as much again. */
 static void steps_at(const struct ladder *l, double ratio, double step[3])
 {
-    size_t i = 0;
-    while (i + 2 < l->count && ratio > l->row[i + 1].ratio)
-        i++;
-    const struct row *a = &l->row[i], *b = a + 1;
-    double part = log(ratio / a->ratio) / log(b->ratio / a->ratio);
-    part = fmin(fmax(part, BELOW), 2);
+    struct span s = find_span(l, ratio, false);
+    double part = clamp(s.part, BELOW, 2);
     for (int k = 0; k < 3; k++)
-        step[k] = a->step[k] > 0 ? between(a->step[k], b->step[k], part) : 0;
+        step[k] = s.a->step[k] > 0 ? between(s.a->step[k], s.b->step[k], part) : 0;
 }
 
 static double ratio_for_error(const struct ladder *l, double error)
 {
-    size_t i = 0;
-    while (i + 2 < l->count && error > l->row[i + 1].error)
-        i++;
-    const struct row *a = &l->row[i], *b = a + 1;
-    double part = log(error / a->error) / log(b->error / a->error);
-    return between(a->ratio, b->ratio, fmin(fmax(part, BELOW), 1));
+    struct span s = find_span(l, error, true);
+    return between(s.a->ratio, s.b->ratio, clamp(s.part, BELOW, 1));
 }
 
 /* The rms of normal errors of rms e after rounding to integers: 1/12 more in the square, but next
@@ -111,14 +129,10 @@ static double before_rounding(const struct ladder *l, double error)
 double fidelity_error(const char *method, double ratio)
 {
     const struct ladder *l = ladder_of(method);
-    size_t i = 0;
     if (!l || !(ratio > 0))
         return 0;
-    while (i + 2 < l->count && ratio > l->row[i + 1].ratio)
-        i++;
-    const struct row *a = &l->row[i], *b = a + 1;
-    double part = log(ratio / a->ratio) / log(b->ratio / a->ratio);
-    return between(a->error, b->error, fmin(fmax(part, -1), 1));
+    struct span s = find_span(l, ratio, false);
+    return between(s.a->error, s.b->error, clamp(s.part, -1, 1));
 }
 
 bool fidelity_by_noise(const struct fidelity *f)
@@ -201,15 +215,15 @@ double fidelity_bound(const struct fidelity *f, const struct sky *sky)
 static const char *const exact_words[] = {"saturated", "overscan", "masked"};
 #define EXACT_WORDS (sizeof exact_words / sizeof *exact_words)
 
-static bool is_exact(const struct fidelity *f)
+bool fidelity_is_exact(const struct fidelity *f)
 {
-    return f->lossless || strcmp(f->method, "jxl") == 0 || strcmp(f->method, "rice") == 0 ||
-           strcmp(f->method, "original") == 0;
+    const struct codec *codec = codec_find(f->method);
+    return f->lossless || (codec && !codec->lossy_possible);
 }
 
 static void put_loss(const struct fidelity *f, double ratio_max, struct buf *b)
 {
-    if (is_exact(f))
+    if (fidelity_is_exact(f))
         buf_printf(b, ", without loss");
     else if (f->qstep > 0)
         buf_printf(b, ", qstep %g", f->qstep);
@@ -228,9 +242,9 @@ void fidelity_text(const struct fidelity *f, double ratio_max, char *out, size_t
     struct buf b = {0};
     buf_printf(&b, "%s", f->method);
     put_loss(f, ratio_max, &b);
-    if (f->max_error > 0 && !is_exact(f))
+    if (f->max_error > 0 && !fidelity_is_exact(f))
         buf_printf(&b, "; max_error %g%s", f->max_error, f->max_in_noise ? "s" : " ADU");
-    for (unsigned i = 0, n = 0; i < EXACT_WORDS && !is_exact(f); i++)
+    for (unsigned i = 0, n = 0; i < EXACT_WORDS && !fidelity_is_exact(f); i++)
         if (f->exact & 1u << i)
             buf_printf(&b, "%s%s", n++ ? ", " : "; exact ", exact_words[i]);
     snprintf(out, size, "%s", b.data ? (char *)b.data : "");

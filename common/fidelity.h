@@ -32,6 +32,9 @@ struct fidelity {
                               filter's last exposure; 1: not known */
 };
 
+/* Is nothing lost, whatever the image? (By method, or because lossless is asked for.) */
+bool fidelity_is_exact(const struct fidelity *f);
+
 /* Does the ladder decide, so that the sky must be measured? */
 bool fidelity_by_noise(const struct fidelity *f);
 

@@ -124,6 +124,9 @@ struct fits_image {
 
 void fits_image_free(struct fits_image *img);
 
+/* The number that one pixel stands as in the file, without BZERO and BSCALE. */
+double fits_stored_value(const unsigned char *pixel, int bitpix);
+
 /* Sets bitpix, naxis, naxes and size from img->header (BITPIX, NAXIS, NAXISn); REJECT
  * when they are missing or absurd (more than 16 GiB). Allocates no data. */
 enum status fits_image_shape(struct fits_image *img, struct fault *why);

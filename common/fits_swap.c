@@ -1,5 +1,6 @@
 #include "common/fits_private.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* gcc turns these loops into vector code at -O3 only; clang does so at -O2. */
@@ -53,4 +54,32 @@ void fits_shuffle(unsigned char *restrict to, const unsigned char *restrict from
     for (int k = 0; k < size; k++)
         for (size_t i = 0; i < n; i++)
             to[(size_t)k * n + i] = from[i * (size_t)size + (size_t)k];
+}
+
+double fits_stored_value(const unsigned char *p, int bitpix)
+{
+    uint64_t u = 0;
+    for (int i = 0; i < abs(bitpix) / 8; i++)
+        u = u << 8 | p[i];
+    switch (bitpix) {
+    case 8:
+        return (double)u;
+    case 16:
+        return (int16_t)u;
+    case 32:
+        return (int32_t)u;
+    case 64:
+        return (double)(int64_t)u;
+    case -32: {
+        float f;
+        uint32_t w = (uint32_t)u;
+        memcpy(&f, &w, sizeof f);
+        return (double)f;
+    }
+    default: {
+        double d;
+        memcpy(&d, &u, sizeof d);
+        return d;
+    }
+    }
 }

@@ -36,30 +36,12 @@ struct grid {
 
 /* ---- pixels ---- */
 
-static double stored_at(const struct fits_image *img, int64_t at)
-{
-    int bytes = abs(img->bitpix) / 8;
-    const unsigned char *p = img->data + at * bytes;
-    uint64_t bits = 0;
-    for (int i = 0; i < bytes; i++)
-        bits = bits << 8 | p[i];
-    uint32_t low = (uint32_t)bits;
-    double wide;
-    float single;
-    switch (img->bitpix) {
-    case 8: return (double)bits;
-    case 16: return (double)(int16_t)(uint16_t)bits;
-    case 32: return (double)(int32_t)low;
-    case 64: return (double)(int64_t)bits;
-    case -32: memcpy(&single, &low, sizeof single); return (double)single;
-    default: memcpy(&wide, &bits, sizeof wide); return wide;
-    }
-}
-
 /* ADU; NaN: no number. */
 static double value_at(const struct map *m, int64_t x, int64_t y)
 {
-    double stored = stored_at(m->img, y * m->img->naxes[0] + x);
+    const struct fits_image *img = m->img;
+    int64_t at = y * img->naxes[0] + x;
+    double stored = fits_stored_value(img->data + at * (abs(img->bitpix) / 8), img->bitpix);
     if (m->blanked && stored == (double)m->blank)
         return NAN;
     return m->bzero + m->bscale * stored;

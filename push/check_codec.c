@@ -1,18 +1,13 @@
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "push/check.h"
-
-static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
-{
-    return strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
-}
+#include "push/mask.h"
 
 /* Settings that the method, or lossless, takes no notice of. */
-static void check_idle_settings(const struct settings *s, struct check_report *r)
+static void check_idle_settings(const struct settings *s, const struct fidelity *f,
+                                struct check_report *r)
 {
-    bool exact = s->lossless || is_one_of(s->method, "jxl", "rice", "original");
+    bool exact = fidelity_is_exact(f);
     bool quantized = strcmp(s->method, "quantized") == 0;
     const char *set = s->ratio > 0 ? "ratio" : s->noise > 0 ? "noise" : s->qstep > 0 ? "qstep" : NULL;
     if (exact && (set || s->max_error[0] || s->exact[0]))
@@ -26,24 +21,17 @@ static void check_idle_settings(const struct settings *s, struct check_report *r
                   s->method);
 }
 
-static void check_masks(const struct config *c, struct check_report *r)
+static void check_masks(const struct config *c, const struct fidelity *f, struct check_report *r)
 {
-    struct fidelity f;
     int missing = 0, first = 0;
-    settings_codec(&c->set, &f);
-    if (!(f.exact & EXACT_MASKED))
+    if (!(f->exact & EXACT_MASKED))
         return;
-    for (int ccd = 1; ccd <= c->camera.ccds; ccd++) {
-        char path[4200];
-        snprintf(path, sizeof path, "%s/%d.fits", f.masks, ccd);
-        bool plain = access(path, R_OK) == 0;
-        snprintf(path, sizeof path, "%s/%d.fits.fz", f.masks, ccd);
-        if (!plain && access(path, R_OK) != 0 && missing++ == 0)
+    for (int ccd = 1; ccd <= c->camera.ccds; ccd++)
+        if (!mask_is_there(f->masks, ccd) && missing++ == 0)
             first = ccd;
-    }
     if (missing == 0)
         return;
-    check_say(r, CHECK_WARN, "masks", "%s: %d of %d ccds have none, the first is ccd %d", f.masks,
+    check_say(r, CHECK_WARN, "masks", "%s: %d of %d ccds have none, the first is ccd %d", f->masks,
               missing, c->camera.ccds, first);
     check_remedy(r, "They will be sent without loss, about three times as large. Put N.fits or "
                     "N.fits.fz there for ccd N.");
@@ -56,6 +44,6 @@ void check_codec(const struct config *c, struct check_report *r)
     settings_codec(&c->set, &f);
     fidelity_text(&f, settings_ratio_max(&c->set), text, sizeof text);
     check_say(r, CHECK_OK, "codec", "%s", text);
-    check_idle_settings(&c->set, r);
-    check_masks(c, r);
+    check_idle_settings(&c->set, &f, r);
+    check_masks(c, &f, r);
 }

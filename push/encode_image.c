@@ -163,9 +163,8 @@ enum status encode_hdu_image(struct encode_hdu *h, struct buf *hdu)
     if (st != ST_OK)
         goto out;
     s.bound = fidelity_bound(&h->fidelity, &s.sky);
-    if (h->fidelity.exact & EXACT_MASKED &&
-        mask_load(h->fidelity.masks, h->ccd, &s.img, &s.mask, &h->note) == ST_RETRY)
-        s.mask = NULL;
+    if (h->fidelity.exact & EXACT_MASKED) /* without one s.mask stays NULL, and the note says why */
+        mask_load(h->fidelity.masks, h->ccd, &s.img, &s.mask, &h->note);
     s.tiled_lossless = s.tiled && fits_tiled_lossless(hdu->data, hdu->len);
     st = encode_best(h, &s, &a);
     if (st != ST_OK)

@@ -16,6 +16,15 @@ static int open_mask(const char *directory, int ccd, char *path, size_t size)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
+bool mask_is_there(const char *directory, int ccd)
+{
+    char path[4352];
+    int fd = open_mask(directory, ccd, path, sizeof path);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 static enum status load_first_image(int fd, struct fits_image *out, struct fault *why)
 {
     struct fits_file file = {0};
@@ -49,13 +58,8 @@ static enum status mark(const struct fits_image *mask, size_t pixels, unsigned c
     if (!*out)
         return fault(why, ST_RETRY, "out of memory for a mask");
     size_t size = (size_t)mask->bitpix / 8;
-    for (size_t i = 0; i < pixels; i++) {
-        uint32_t u = 0;
-        for (size_t b = 0; b < size; b++)
-            u = u << 8 | mask->data[i * size + b];
-        int32_t v = size == 1 ? (int32_t)u : size == 2 ? (int16_t)u : (int32_t)u;
-        (*out)[i] = v * scale + zero != 0;
-    }
+    for (size_t i = 0; i < pixels; i++)
+        (*out)[i] = fits_stored_value(mask->data + i * size, mask->bitpix) * scale + zero != 0;
     return ST_OK;
 }
 

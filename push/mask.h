@@ -6,6 +6,9 @@
 
 #include "common/fits.h"
 
+/* Is there a file for this ccd that can be read? */
+bool mask_is_there(const char *directory, int ccd);
+
 /* One byte a pixel, 1 where masked. *out is malloc'ed. REJECT: there is no such file, it is no
  * FITS, or it is not as large as img (the words name the file). RETRY: memory. */
 enum status mask_load(const char *directory, int ccd, const struct fits_image *img,

@@ -64,34 +64,6 @@ static void compare16(const uint16_t *a, const uint16_t *b, size_t n, int64_t *s
     }
 }
 
-static double stored_value(const unsigned char *p, int bitpix)
-{
-    uint64_t u = 0;
-    for (int i = 0; i < abs(bitpix) / 8; i++)
-        u = u << 8 | p[i];
-    switch (bitpix) {
-    case 8:
-        return (double)u;
-    case 16:
-        return (int16_t)u;
-    case 32:
-        return (int32_t)u;
-    case 64:
-        return (double)(int64_t)u;
-    case -32: {
-        float f;
-        uint32_t w = (uint32_t)u;
-        memcpy(&f, &w, sizeof f);
-        return (double)f;
-    }
-    default: {
-        double d;
-        memcpy(&d, &u, sizeof d);
-        return d;
-    }
-    }
-}
-
 static uint64_t stored_bits(const unsigned char *p)
 {
     uint64_t u;
@@ -107,7 +79,7 @@ static double difference(const unsigned char *a, const unsigned char *b, int bit
         int64_t i = (int64_t)stored_bits(a), k = (int64_t)stored_bits(b);
         return (double)(i > k ? (uint64_t)i - (uint64_t)k : (uint64_t)k - (uint64_t)i);
     }
-    double x = stored_value(a, bitpix), y = stored_value(b, bitpix);
+    double x = fits_stored_value(a, bitpix), y = fits_stored_value(b, bitpix);
     if (isnan(x) || isnan(y))
         return isnan(x) && isnan(y) ? 0 : INFINITY;
     return x == y ? 0 : fabs(x - y);
@@ -156,7 +128,7 @@ static bool gather(struct run *r, int64_t y, const unsigned char *raw)
         unsigned char *b = r->row + (size_t)x * r->size;
         bool wanted = difference(a, b, bitpix) * r->unit > o->bound ||
                       ((o->exact & EXACT_SATURATED) &&
-                       r->zero + r->scale * stored_value(a, bitpix) >= r->saturate) ||
+                       r->zero + r->scale * fits_stored_value(a, bitpix) >= r->saturate) ||
                       ((o->exact & EXACT_OVERSCAN) && in_overscan(o->regions, x, in_plane)) ||
                       ((o->exact & EXACT_MASKED) && o->mask[y * r->width + x]);
         if (!wanted)

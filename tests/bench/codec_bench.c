@@ -263,22 +263,7 @@ static enum status search(struct bench *b, struct fault *why)
 
 static double value_at(const struct fits_image *img, size_t i)
 {
-    const unsigned char *p = img->data + i * ((size_t)abs(img->bitpix) / 8);
-    uint32_t word = 0;
-    float real;
-    switch (img->bitpix) {
-    case 8:
-        return p[0];
-    case 16:
-        return (int16_t)(p[0] << 8 | p[1]);
-    default:
-        for (int k = 0; k < 4; k++)
-            word = word << 8 | p[k];
-        if (img->bitpix == 32)
-            return (int32_t)word;
-        memcpy(&real, &word, sizeof real);
-        return (double)real;
-    }
+    return fits_stored_value(img->data + i * ((size_t)abs(img->bitpix) / 8), img->bitpix);
 }
 
 static void report(struct bench *b)
