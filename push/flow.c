@@ -248,28 +248,8 @@ void flow_close(struct flow **flow)
 
 void flow_reconfigure(struct flow *f, const struct config *c)
 {
-    struct settings *to = &f->config.set;
-    const struct settings *from = &c->set;
     f->config.policy = c->policy;
-    memcpy(to->mode, from->mode, sizeof to->mode);
-    to->batch_size = from->batch_size;
-    to->window = from->window;
-    to->settle_s = from->settle_s;
-    to->give_up_s = from->give_up_s;
-    memcpy(to->method, from->method, sizeof to->method);
-    to->qstep = from->qstep;
-    to->ratio = from->ratio;
-    to->ratio_max = from->ratio_max;
-    to->noise = from->noise;
-    to->q = from->q;
-    memcpy(to->max_error, from->max_error, sizeof to->max_error);
-    memcpy(to->exact, from->exact, sizeof to->exact);
-    memcpy(to->masks, from->masks, sizeof to->masks);
-    to->lossless = from->lossless;
-    to->quota_gib = from->quota_gib;
-    to->later = from->later;
-    memcpy(to->later_method, from->later_method, sizeof to->later_method);
-    memcpy(to->later_when, from->later_when, sizeof to->later_when);
+    settings_take_live(&f->config.set, &c->set);
     auto_open(f);
     /* What waited may pass by the new settings, a larger quota for instance. */
     struct fault why;

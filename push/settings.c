@@ -323,6 +323,13 @@ void settings_changes(const struct settings *before, const struct settings *afte
     }
 }
 
+void settings_take_live(struct settings *to, const struct settings *from)
+{
+    for (const struct setting *row = settings_rows; row->key; row++)
+        if (is_live(row))
+            memcpy((char *)to + row->offset, (const char *)from + row->offset, row->size);
+}
+
 /* ---- for the modules below ---- */
 
 void settings_codec(const struct settings *s, struct fidelity *out)

@@ -83,6 +83,9 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
 void settings_changes(const struct settings *before, const struct settings *after,
                       struct buf *live, struct buf *restart);
 
+/* Takes the values of the former kind. */
+void settings_take_live(struct settings *to, const struct settings *from);
+
 /* How a bundle is addressed and encoded, as the modules take it. With method auto method and
  * ratio are left to whoever chooses (settings_auto). */
 void settings_codec(const struct settings *s, struct fidelity *out);
