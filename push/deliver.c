@@ -131,12 +131,9 @@ enum status deliver_add(struct deliver *d, const char *path, enum exposure_origi
 enum status deliver_add_exact(struct deliver *d, const struct exposure *what, bool again,
                               struct fault *why)
 {
-    struct exposure row, e = *what;
+    struct exposure row, e;
     bool found = false;
-    exposure_restart(&e, &what->file, clock_wall());
-    e.facts = what->facts;
-    e.exact = true;
-    e.state = EXPOSURE_READY;
+    exposure_exact_of(what, clock_wall(), &e);
     e.origin = ORIGIN_SWEEP;
     e.request = d->request;
     enum status st = journal_exact_of(d->journal, what, &row, &found, why);

@@ -79,3 +79,12 @@ void exposure_restart(struct exposure *e, const struct identity *file, int64_t n
     memset(e->stamp, 0, sizeof e->stamp);
     e->stamp[STAMP_NOTICED] = now_ns;
 }
+
+void exposure_exact_of(const struct exposure *delivery, int64_t now_ns, struct exposure *out)
+{
+    *out = *delivery;
+    exposure_restart(out, &delivery->file, now_ns);
+    out->facts = delivery->facts;
+    out->exact = true;
+    out->state = EXPOSURE_READY;
+}

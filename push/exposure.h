@@ -104,4 +104,8 @@ void identity_of(const struct stat *st, struct identity *out);
  * version before (facts, digests, stamps, reason), keeps id, path, name and request. */
 void exposure_restart(struct exposure *e, const struct identity *file, int64_t now_ns);
 
+/* The row of the exact data that follow this delivery, ready to be sent; origin and request are
+ * still the delivery's. */
+void exposure_exact_of(const struct exposure *delivery, int64_t now_ns, struct exposure *out);
+
 #endif

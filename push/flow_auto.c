@@ -230,8 +230,6 @@ void auto_choose(struct flow *f, struct exposure *e)
     double ratio_max = settings_ratio_max(&f->config.set);
     e->method[0] = '\0';
     e->ratio = e->pace = 0;
-    if (e->exact || !settings_auto(&f->config.set))
-        return;
     conditions_of(f, &c);
     freight_of(e, &freight);
     choice_make(&c, &freight, ratio_max, &f->chosen, &x);

@@ -75,12 +75,9 @@ static bool is_understood(struct flow *f)
 
 static enum status write_row(struct flow *f, const struct exposure *delivery, struct fault *why)
 {
-    struct exposure e = *delivery;
-    exposure_restart(&e, &delivery->file, clock_wall());
-    e.facts = delivery->facts;
+    struct exposure e;
+    exposure_exact_of(delivery, clock_wall(), &e);
     e.ccds = delivery->ccds;
-    e.exact = true;
-    e.state = EXPOSURE_READY;
     e.origin = ORIGIN_WATCH;
     e.request = 0;
     return journal_add(f->o.journal, &e, why);
