@@ -36,6 +36,10 @@ enum status part_write(struct part *p, int64_t offset, const void *bytes, size_t
  * RETRY with the part emptied when the digest is wrong; WAIT when bytes are still missing. */
 enum status part_commit(struct part *p, const struct wire_commit *c, struct receipt *out,
                         struct fault *why);
+/* Waits until the first `size` bytes are written, by this process or others; at most until
+ * `until` (clock_mono), or until stop_fd is readable. A commit may overtake the last chunks, which
+ * come over other lanes. */
+void part_await(struct part *p, int64_t size, int64_t until, int stop_fd);
 enum status part_abort(struct part *p, struct fault *why);
 /* Has another process committed or aborted it? Then only part_commit and close make sense. */
 bool part_gone(const struct part *p);

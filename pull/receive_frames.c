@@ -14,6 +14,8 @@
 #define SKYFERRY_VERSION "unknown"
 #endif
 
+#define COMMIT_WAIT_NS (2 * NS_PER_S) /* for the last chunks, over other lanes */
+
 static struct stream *find_stream(const struct session *s, uint16_t number)
 {
     for (size_t i = 0; i < s->stream_count; i++)
@@ -286,6 +288,8 @@ static void on_commit(struct session *s, const struct wire_frame *f)
         return;
     }
     enum status rc = wire_commit_parse(f->payload, f->length, &c, &why);
+    if (rc == ST_OK)
+        part_await(st->part, c.size, clock_mono() + COMMIT_WAIT_NS, s->signal_fd);
     if (rc == ST_OK)
         rc = part_commit(st->part, &c, &r, &why);
     if (rc != ST_OK) {

@@ -1,7 +1,6 @@
 /* The part of `check` that is about the line: our key, the far end's key, and the far end. */
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -196,33 +195,39 @@ bool check_known_hosts(const struct config *c, struct check_report *r)
 
 /* ---- the connection ---- */
 
-/* As the kernel measured it at the three-way handshake. */
-static double round_trip_ms(int fd)
-{
-    struct tcp_info info = {0};
-    socklen_t size = sizeof info;
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
-        return -1;
-    return info.tcpi_rtt / 1000.0;
-}
-
 static void tell_pace(const struct settings *s, double ms, struct check_report *r)
 {
-    double mbit = ms > 0 ? s->lanes * CHANNEL_WINDOW * 8 / 1e6 / (ms / 1e3) : 1e9;
+    int lanes = settings_lanes(s);
+    double mbit = ms > 0 ? lanes * CHANNEL_WINDOW * 8 / 1e6 / (ms / 1e3) : 1e9;
     if (ms < 0)
         check_say(r, CHECK_OK, "network", "%s port %d answers", s->host, s->port);
-    else if (mbit < 1000)
+    else if (lanes > 0 && mbit < 1000)
         check_say(r, CHECK_OK, "network", "%s port %d answers; round trip %.0f ms, at which %d "
                   "connection%s carr%s at most %.0f Mbit/s ([ship] lanes)", s->host, s->port, ms,
-                  s->lanes, s->lanes == 1 ? "" : "s", s->lanes == 1 ? "ies" : "y", mbit);
+                  lanes, lanes == 1 ? "" : "s", lanes == 1 ? "ies" : "y", mbit);
     else
         check_say(r, CHECK_OK, "network", "%s port %d answers; round trip %.2f ms", s->host,
                   s->port, ms);
 }
 
+static void tell_congestion(const struct settings *s, int fd, struct check_report *r)
+{
+    char name[16];
+    net_congestion(fd, name);
+    if (strcmp(s->congestion, "system") == 0 || strcmp(s->congestion, name) == 0 || !name[0])
+        return;
+    check_say(r, CHECK_WARN, "congestion", "this machine does not give us %s; %s is used, which "
+              "fills a long or lossy line less well", s->congestion, name);
+    check_remedy(r, "As root: modprobe tcp_%s, and add %s to sysctl "
+                    "net.ipv4.tcp_allowed_congestion_control; or set [ship] congestion = system",
+                 s->congestion, s->congestion);
+}
+
 static bool reach(const struct settings *s, struct check_report *r)
 {
-    struct net_target to = {s->host, s->port, s->line_silence_s};
+    struct net_target to = {.host = s->host, .port = s->port, .silence_s = s->line_silence_s,
+                            .knock_ns = NS_PER_S, .congestion = s->congestion};
+    struct net_pulse pulse;
     struct fault why;
     int fd = -1;
     int64_t deadline = clock_mono() + s->connect_timeout_s * NS_PER_S;
@@ -232,7 +237,9 @@ static bool reach(const struct settings *s, struct check_report *r)
                         "listen there, and does no firewall on the way refuse it?");
         return false;
     }
-    tell_pace(s, round_trip_ms(fd), r);
+    net_pulse(fd, &pulse);
+    tell_pace(s, pulse.rtt_ns > 0 ? (double)pulse.rtt_ns / NS_PER_MS : -1, r);
+    tell_congestion(s, fd, r);
     close(fd);
     return true;
 }

@@ -196,6 +196,30 @@ void flow_poke(struct flow *f)
     loop_timer_set(f->timer, 0, 0);
 }
 
+/* What another run found to be enough for this far end. */
+#define NOTE_FIT "lanes %s %d"
+
+static int flow_lanes_known(const struct flow *f)
+{
+    char key[300], text[16];
+    snprintf(key, sizeof key, NOTE_FIT, f->config.set.host, f->config.set.port);
+    journal_noted(f->o.journal, key, text, sizeof text);
+    return (int)strtol(text, NULL, 10);
+}
+
+static void flow_keep_lanes(struct flow *f)
+{
+    const struct lanes_state *line = ship_line(f->ship);
+    struct fault why;
+    char key[300], text[16];
+    if (!line->fitted || line->rtt_ns == 0 || line->wanted == flow_lanes_known(f))
+        return;
+    snprintf(key, sizeof key, NOTE_FIT, f->config.set.host, f->config.set.port);
+    snprintf(text, sizeof text, "%d", line->wanted);
+    if (journal_note(f->o.journal, key, text, &why) != ST_OK)
+        log_debug(AT(.stage = "journal"), "%s", why.text);
+}
+
 enum status flow_open(const struct flow_options *o, struct flow **out, struct fault *why)
 {
     *out = NULL;
@@ -207,7 +231,8 @@ enum status flow_open(const struct flow_options *o, struct flow **out, struct fa
     f->config = *o->config;
     settings_lane(&f->config.set, &lane);
     struct ship_options ship = {
-        .lanes = {.lane = &lane, .count = f->config.set.lanes,
+        .lanes = {.lane = &lane, .count = settings_lanes(&f->config.set),
+                  .limit = f->config.set.lanes_max, .known = flow_lanes_known(f),
                   .window = (int64_t)f->config.set.lane_window_kib << 10, .loop = o->loop},
         .chunk = (int64_t)f->config.set.chunk_kib << 10};
     enum status st = journal_all_due(o->journal, why);
@@ -240,6 +265,8 @@ void flow_close(struct flow **flow)
     while (f->transit_count > 0)
         transit_drop(&f->transits[--f->transit_count]);
     pool_stop(&f->pool);
+    if (f->ship)
+        flow_keep_lanes(f);
     ship_close(&f->ship);
     loop_timer_free(&f->timer);
     free(f);

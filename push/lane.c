@@ -21,6 +21,10 @@
 #define PING_MAX_NS (300 * NS_PER_S) /* receive ends a lane that is silent for 15 minutes */
 #define SILENCE_DEFAULT_S 30
 #define CONNECT_DEFAULT_S 20
+#define KNOCK_DEFAULT_MS 1000
+#define LOOK_NS (250 * NS_PER_MS)    /* how often a lane with answers due looks at its line */
+#define STALL_MIN_NS NS_PER_S
+#define STALL_TRIPS 3                /* round trips without a sign, if that is longer */
 
 struct queued {
     struct queued *next;
@@ -31,7 +35,9 @@ struct lane {
     struct lane_options o;
     int stop_fd, post_fd;
     pthread_t thread;
-    atomic_llong in_flight;
+    struct lane_load load;
+    atomic_llong heard, rtt, limited; /* for lane_pulse */
+    atomic_bool abandoned;            /* set before stop_fd is woken: end without a word */
     pthread_mutex_t lock; /* of the four below */
     struct queued *first, *last;
     bool down;
@@ -42,6 +48,10 @@ struct lane {
     unsigned char *input;
     int64_t due_since; /* clock_mono; 0: nothing is due */
     int64_t give_up;   /* for WELCOME */
+    int64_t look_due;  /* the line is looked at again */
+    int64_t full_since; /* bytes wait for the far end's window; 0: none do */
+    bool stalled, pinged; /* since the last sign of life */
+    bool reached;      /* there was a TCP connection */
 };
 
 static void wake(int fd)
@@ -73,7 +83,8 @@ static void drop_jobs(struct lane *l)
         free(q->job.text);
         free(q);
     }
-    atomic_store(&l->in_flight, 0);
+    atomic_store(&l->load.in_flight, 0);
+    atomic_store(&l->load.unsent, 0);
 }
 
 void lane_post(struct lane *l, const struct lane_job *job)
@@ -88,8 +99,10 @@ void lane_post(struct lane *l, const struct lane_job *job)
         else
             l->first = q;
         l->last = q;
-        if (job->verb == LANE_CHUNK)
-            atomic_fetch_add(&l->in_flight, job->length);
+        if (job->verb == LANE_CHUNK) {
+            atomic_fetch_add(&l->load.in_flight, job->length);
+            atomic_fetch_add(&l->load.unsent, job->length);
+        }
     }
     /* A job must not be lost in silence: the whole lane goes instead. */
     l->starved = l->starved || !q;
@@ -109,9 +122,13 @@ static bool is_starved(struct lane *l)
     return starved;
 }
 
-int64_t lane_in_flight(const struct lane *l)
+void lane_pulse(const struct lane *l, struct lane_pulse *out)
 {
-    return atomic_load(&l->in_flight);
+    *out = (struct lane_pulse){.in_flight = atomic_load(&l->load.in_flight),
+                               .unsent = atomic_load(&l->load.unsent),
+                               .heard_mono = atomic_load(&l->heard),
+                               .rtt_ns = atomic_load(&l->rtt),
+                               .limited_ns = atomic_load(&l->limited)};
 }
 
 /* Writes what there is to write. *blocked: the connection takes no more now; *more: stopped
@@ -183,17 +200,49 @@ static enum status read_turn(struct lane *l, struct fault *why)
     }
 }
 
-/* When the lane must do something even if no byte comes: give up, or ping. Does it when the
- * time has come. */
-static enum status watch_silence(struct lane *l, int64_t *until, struct fault *why)
+/* Answers are due. Is the line cut? Bytes that TCP has under way and nobody acknowledges say so;
+ * where there are none the command over there may be busy, or its answer lost: PING tells. */
+static void look_at_line(struct lane *l, int64_t now, int64_t quiet_since)
 {
-    int64_t now = clock_mono(), heard = ssh_heard(l->ssh);
-    int64_t silence = l->o.silence_s * NS_PER_S;
-    int64_t ping = silence / 2 < PING_MAX_NS ? silence / 2 : PING_MAX_NS;
+    struct net_pulse p;
+    ssh_pulse(l->ssh, &p);
+    int64_t limit = STALL_TRIPS * p.rtt_ns > STALL_MIN_NS ? STALL_TRIPS * p.rtt_ns : STALL_MIN_NS;
+    atomic_store(&l->rtt, p.least_rtt_ns);
+    l->look_due = now + LOOK_NS;
+    if (l->due_since == 0 || now - quiet_since < limit)
+        return;
+    if (p.unheard_ns > limit && !l->stalled)
+        l->stalled = talk_post_stalled(l->talk);
+    if (p.unheard_ns == 0 && !l->pinged) {
+        talk_ping(l->talk);
+        l->pinged = true;
+    }
+}
+
+/* The latest of: an answer came, the far end read something, the first answer became due. */
+static int64_t quiet_since(struct lane *l, int64_t now)
+{
+    int64_t heard = ssh_heard(l->ssh);
+    if (heard > atomic_load(&l->heard)) {
+        atomic_store(&l->heard, heard);
+        l->stalled = l->pinged = false;
+    }
     if (talk_due(l->talk) == 0)
         l->due_since = 0;
     else if (l->due_since == 0)
         l->due_since = now;
+    return heard > l->due_since ? heard : l->due_since;
+}
+
+/* When the lane must do something even if no byte comes: give up, look, or ping. Does it when
+ * the time has come. */
+static enum status watch_silence(struct lane *l, int64_t *until, struct fault *why)
+{
+    int64_t now = clock_mono(), quiet = quiet_since(l, now);
+    int64_t silence = l->o.silence_s * NS_PER_S;
+    int64_t ping = silence / 2 < PING_MAX_NS ? silence / 2 : PING_MAX_NS;
+    if (now >= l->look_due)
+        look_at_line(l, now, quiet);
     if (!talk_up(l->talk)) {
         *until = l->give_up;
         if (now >= *until)
@@ -201,19 +250,29 @@ static enum status watch_silence(struct lane *l, int64_t *until, struct fault *w
                          "machine busy, or is the account's shell start-up there (~/.bashrc) slow?",
                          l->o.host);
     } else if (l->due_since != 0) {
-        *until = (heard > l->due_since ? heard : l->due_since) + silence;
+        *until = quiet + silence;
         if (now >= *until)
             return fault(why, ST_RETRY, "%.100s has not answered for %d s: the line is dead",
                          l->o.host, l->o.silence_s);
     } else {
-        *until = heard + ping;
+        *until = quiet + ping;
         if (now >= *until) {
             talk_ping(l->talk);
-            l->due_since = now;
-            *until = now;
+            l->due_since = *until = now;
         }
     }
+    if (l->due_since != 0 && l->look_due < *until)
+        *until = l->look_due;
     return ST_OK;
+}
+
+/* How long bytes wait for the far end's window is what tells that more lanes would help. */
+static void note_window(struct lane *l, bool blocked)
+{
+    int64_t now = clock_mono();
+    if (l->full_since != 0)
+        atomic_fetch_add(&l->limited, now - l->full_since);
+    l->full_since = blocked && ssh_window_full(l->ssh) ? now : 0;
 }
 
 /* Waits for the socket, a job or the order to stop: WAIT then. */
@@ -241,6 +300,7 @@ static enum status run(struct lane *l, struct fault *why)
         enum status st = write_turn(l, &blocked, &more, why);
         if (st == ST_OK)
             st = read_turn(l, why);
+        note_window(l, blocked);
         if (st == ST_OK)
             st = watch_silence(l, &until, why);
         if ((!blocked || ssh_room(l->ssh)) && talk_output(l->talk, &bytes) > 0)
@@ -289,16 +349,16 @@ static void *lane_main(void *arg)
 {
     struct lane *l = arg;
     struct fault why;
+    enum status st = ssh_open(&l->o, l->stop_fd, &l->reached, &l->ssh, &why);
     l->give_up = clock_mono() + l->o.connect_timeout_s * NS_PER_S;
-    enum status st = ssh_open(&l->o, l->give_up, l->stop_fd, &l->ssh, &why);
     if (st == ST_OK)
         st = run(l, &why);
     if (st == ST_WAIT && is_starved(l))
         st = fault(&why, ST_RETRY, "out of memory");
     drop_jobs(l);
     if (st != ST_WAIT)
-        talk_post_down(l->talk, &why);
-    else if (l->ssh)
+        talk_post_down(l->talk, l->reached, &why);
+    else if (l->ssh && !atomic_load(&l->abandoned))
         say_goodbye(l);
     ssh_close(&l->ssh);
     return NULL;
@@ -328,10 +388,12 @@ enum status lane_start(const struct lane_options *o, int number, struct mailbox 
         l->o.silence_s = SILENCE_DEFAULT_S;
     if (l->o.connect_timeout_s <= 0)
         l->o.connect_timeout_s = CONNECT_DEFAULT_S;
+    if (l->o.knock_ms <= 0)
+        l->o.knock_ms = KNOCK_DEFAULT_MS;
     pthread_mutex_init(&l->lock, NULL);
     l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     l->post_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    l->talk = talk_new(&(struct talk_options){number, events, l->o.agent, &l->in_flight});
+    l->talk = talk_new(&(struct talk_options){number, events, l->o.agent, &l->load});
     l->input = malloc(READ_SIZE);
     if (l->stop_fd < 0 || l->post_fd < 0 || !l->talk || !l->input ||
         pthread_create(&l->thread, NULL, lane_main, l) != 0) {
@@ -342,14 +404,27 @@ enum status lane_start(const struct lane_options *o, int number, struct mailbox 
     return ST_OK;
 }
 
+void lane_bid_end(struct lane *l)
+{
+    if (l)
+        wake(l->stop_fd);
+}
+
 void lane_stop(struct lane **l)
 {
     if (!*l)
         return;
-    wake((*l)->stop_fd);
+    lane_bid_end(*l);
     pthread_join((*l)->thread, NULL);
     lane_free(*l);
     *l = NULL;
+}
+
+void lane_abandon(struct lane **l)
+{
+    if (*l)
+        atomic_store(&(*l)->abandoned, true);
+    lane_stop(l);
 }
 
 /* What lane_ask is after. */

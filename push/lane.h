@@ -14,8 +14,10 @@ struct lane_options {
     char identity[4096];    /* private key file; Ed25519 */
     char known_hosts[4096]; /* our own file: the far end's key is pinned here */
     int port;
-    int connect_timeout_s;  /* for connect, handshake and WELCOME */
+    int connect_timeout_s;  /* for the TCP connection; again for the login; again for WELCOME */
     int silence_s;          /* no byte from the far end while answers are due: the line is dead */
+    int knock_ms;           /* between two tries of the TCP connection */
+    char congestion[16];    /* "system", or the kernel's name of one */
     char agent[128];        /* who we are, for HELLO */
 };
 
@@ -46,7 +48,10 @@ enum lane_event_kind {
     LANE_GOT,      /* offset, length acknowledged */
     LANE_RECEIPT,  /* receipt is set: COMMIT answered, or the bundle was held at OPEN */
     LANE_HELD,     /* text: the far end's HELD body */
-    LANE_REFUSED,  /* why: this bundle (or request) was refused with its grade */
+    LANE_REFUSED,  /* why: this bundle (or request `asked`) was refused with its grade */
+    LANE_ROOM,     /* the bytes of one more chunk are out: there is room for others */
+    LANE_STALLED,  /* bytes are under way, and the far end's machine has not acknowledged any
+                      for a while: perhaps the line is cut. Said once a stall */
     LANE_DOWN      /* the connection is gone or never came up; why says it. ST_RETRY: try again
                       later; ST_REJECT: trying again is useless until a human acts (host key
                       unknown or changed, login refused, other protocol version); last event */
@@ -56,6 +61,8 @@ struct lane_event {
     struct mail mail; /* first: kind is an enum lane_event_kind */
     int lane;         /* number given at start */
     int64_t bundle;
+    enum lane_verb asked;  /* LANE_REFUSED */
+    bool reached;          /* LANE_DOWN: there had been a TCP connection */
     int64_t offset, length;
     struct extent *have;
     size_t have_count;
@@ -74,11 +81,22 @@ enum status lane_start(const struct lane_options *o, int number, struct mailbox 
                        struct lane **out, struct fault *why);
 /* Never blocks. After the lane is down the job is dropped. */
 void lane_post(struct lane *l, const struct lane_job *job);
-/* Bytes of chunks posted and not yet acknowledged (any thread). */
-int64_t lane_in_flight(const struct lane *l);
+/* How it is with the lane (any thread). */
+struct lane_pulse {
+    int64_t in_flight;  /* bytes of chunks posted and not yet acknowledged */
+    int64_t unsent;     /* of these: not yet given to the kernel */
+    int64_t heard_mono; /* the last sign of life of the command over there; 0: none yet */
+    int64_t rtt_ns;     /* round trip, the least seen; 0: not known */
+    int64_t limited_ns; /* how long bytes have waited for the far end's window, in all */
+};
+void lane_pulse(const struct lane *l, struct lane_pulse *out);
 /* Ends the thread (sends BYE when up; within a second even on a dead line), frees it. No event
  * after it returns, and no LANE_DOWN for it. */
 void lane_stop(struct lane **l);
+/* Only asks it to end, so that several end side by side; NULL is harmless. */
+void lane_bid_end(struct lane *l);
+/* lane_stop without a word and at once. */
+void lane_abandon(struct lane **l);
 
 /* For sweep and check: connects, says HELLO, sends one HAVE body (NULL: none), fetches the
  * answer, closes. RETRY when the far end is unreachable, REJECT as for LANE_DOWN. */

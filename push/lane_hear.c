@@ -77,7 +77,7 @@ static enum status hear_got(struct talk *t, const struct wire_frame *f, const st
         return no_event(why);
     e->offset = d->offset;
     e->length = d->length;
-    atomic_fetch_sub(t->o.in_flight, d->length);
+    atomic_fetch_sub(&t->o.load->in_flight, d->length);
     return post(t, e);
 }
 
@@ -92,6 +92,20 @@ static enum status hear_held(struct talk *t, const struct wire_frame *f, const s
         return no_event(why);
     }
     return post(t, e);
+}
+
+static enum lane_verb verb_of(enum wire_type asked)
+{
+    switch (asked) {
+    case WIRE_OPEN:
+        return LANE_OPEN;
+    case WIRE_COMMIT:
+        return LANE_COMMIT;
+    case WIRE_HAVE:
+        return LANE_HAVE;
+    default:
+        return LANE_CHUNK;
+    }
 }
 
 /* A refusal that belongs to no request of ours is about the connection: the far end did not
@@ -112,10 +126,11 @@ static enum status hear_refused(struct talk *t, const struct wire_frame *f,
     if (!e)
         return no_event(why);
     e->why = theirs;
+    e->asked = verb_of(d->asked);
     e->offset = d->offset;
     e->length = d->length;
     if (d->asked == WIRE_CHUNK)
-        atomic_fetch_sub(t->o.in_flight, d->length);
+        atomic_fetch_sub(&t->o.load->in_flight, d->length);
     return post(t, e);
 }
 

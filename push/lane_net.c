@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -16,6 +16,13 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44 /* Linux 6.15 */
+#endif
+#define RTO_MAX_MS 1000
+#define UNSENT_MAX 65536
+#define KNOCKS 4
 
 /* A name lookup in a thread of its own. getaddrinfo may take half a minute when the name
  * server is gone, and a lane must stop within a second: then the lookup is left to itself,
@@ -92,52 +99,125 @@ static void set_number(int fd, int level, int option, int value)
     (void)!setsockopt(fd, level, option, &value, sizeof value);
 }
 
-static void tune(int fd, int silence_s)
+/* Before the connection is made. */
+static void tune(int fd, const struct net_target *to)
 {
     set_number(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_number(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, silence_s * 1000);
+    set_number(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, to->silence_s * 1000);
     set_number(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_number(fd, IPPROTO_TCP, TCP_KEEPIDLE, silence_s);
-    set_number(fd, IPPROTO_TCP, TCP_KEEPINTVL, silence_s / 3 + 1);
+    set_number(fd, IPPROTO_TCP, TCP_KEEPIDLE, to->silence_s);
+    set_number(fd, IPPROTO_TCP, TCP_KEEPINTVL, to->silence_s / 3 + 1);
     set_number(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    /* What waits in the kernel can neither be overtaken nor given to another lane. */
+    set_number(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
+    /* After a cut TCP tries again at ever longer intervals; newer kernels let us bound them. */
+    set_number(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, RTO_MAX_MS);
+    if (to->congestion && strcmp(to->congestion, "system") != 0)
+        (void)!setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, to->congestion,
+                          (socklen_t)strlen(to->congestion));
 }
 
-static enum status connect_one(const struct addrinfo *a, int64_t deadline, int stop_fd, int *out,
-                               struct fault *why)
+/* The sockets on which an answer is awaited, the oldest first. */
+struct knocks {
+    int fd[KNOCKS];
+    int count;
+    int addresses, refused; /* of the name; since the last one that was not */
+    struct fault why;       /* of the last refusal */
+};
+
+static void knock_end(struct knocks *k, int i)
 {
-    int err = 0;
-    socklen_t size = sizeof err;
-    enum status st = ST_OK;
+    close(k->fd[i]);
+    k->count--;
+    memmove(&k->fd[i], &k->fd[i + 1], (size_t)(k->count - i) * sizeof k->fd[0]);
+}
+
+static void knock(struct knocks *k, const struct addrinfo *a, const struct net_target *to)
+{
+    if (k->count == KNOCKS)
+        knock_end(k, 0);
     int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, a->ai_protocol);
-    if (fd < 0)
-        return fault_errno(why, ST_RETRY, "no socket");
-    if (connect(fd, a->ai_addr, a->ai_addrlen) != 0 && errno != EINPROGRESS)
-        st = fault_errno(why, ST_RETRY, "no connection");
-    else if ((st = net_await(fd, POLLOUT, deadline, stop_fd)) == ST_RETRY)
-        fault(why, st, "no connection: no answer in time");
-    if (st == ST_OK && (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &size) != 0 || err != 0)) {
-        errno = err ? err : errno;
-        st = fault_errno(why, ST_RETRY, "no connection");
+    if (fd >= 0)
+        tune(fd, to);
+    if (fd >= 0 && (connect(fd, a->ai_addr, a->ai_addrlen) == 0 || errno == EINPROGRESS)) {
+        k->fd[k->count++] = fd;
+        return;
     }
-    if (st == ST_OK)
-        *out = fd;
-    else
+    fault_errno(&k->why, ST_RETRY, fd < 0 ? "no socket" : "no connection");
+    k->refused++;
+    if (fd >= 0)
         close(fd);
-    return st;
 }
 
-/* One address after the other, each with its share of the time that is left. */
-static enum status connect_any(const struct addrinfo *all, int64_t deadline, int stop_fd, int *fd,
-                               struct fault *why)
+/* Looks at the sockets that poll found ready: the first that is connected, or -1. */
+static int let_in(struct knocks *k, const struct pollfd *fds)
 {
-    int left = 0;
-    enum status st = fault(why, ST_RETRY, "no connection: the name has no address");
-    for (const struct addrinfo *a = all; a; a = a->ai_next)
-        left++;
-    for (const struct addrinfo *a = all; a && st == ST_RETRY; a = a->ai_next, left--) {
-        int64_t now = clock_mono();
-        st = connect_one(a, now + (deadline - now) / left, stop_fd, fd, why);
+    int winner = -1;
+    for (int i = k->count - 1; i >= 0; i--) {
+        int err = 0;
+        socklen_t size = sizeof err;
+        if (!fds[i].revents)
+            continue;
+        if (getsockopt(k->fd[i], SOL_SOCKET, SO_ERROR, &err, &size) == 0 && err == 0) {
+            winner = i;
+            continue;
+        }
+        errno = err ? err : errno;
+        fault_errno(&k->why, ST_RETRY, "no connection");
+        k->refused++;
+        knock_end(k, i);
+        winner -= winner > i;
     }
+    return winner;
+}
+
+/* Until the next knock or the deadline: OK, *fd >= 0 when somebody let us in; WAIT: stop. */
+static enum status listen_at(struct knocks *k, int64_t until, int stop_fd, int *fd)
+{
+    struct pollfd fds[KNOCKS + 1];
+    int64_t left = until - clock_mono();
+    for (int i = 0; i < k->count; i++)
+        fds[i] = (struct pollfd){.fd = k->fd[i], .events = POLLOUT};
+    fds[k->count] = (struct pollfd){.fd = stop_fd, .events = POLLIN};
+    int n = poll(fds, (nfds_t)k->count + 1, left <= 0 ? 0 : (int)(left / NS_PER_MS) + 1);
+    if (n > 0 && fds[k->count].revents)
+        return ST_WAIT;
+    int winner = n > 0 ? let_in(k, fds) : -1;
+    if (winner >= 0) {
+        *fd = k->fd[winner];
+        k->fd[winner] = k->fd[--k->count];
+    }
+    return ST_OK;
+}
+
+/* One address after the other, again and again; refused by all of them is an answer. */
+static enum status connect_any(const struct addrinfo *all, const struct net_target *to,
+                               int64_t deadline, int stop_fd, int *fd, struct fault *why)
+{
+    struct knocks k = {.addresses = 0};
+    const struct addrinfo *next = all;
+    enum status st = ST_OK;
+    int64_t due = 0;
+    for (const struct addrinfo *a = all; a; a = a->ai_next)
+        k.addresses++;
+    *fd = -1;
+    while (st == ST_OK && *fd < 0) {
+        int64_t now = clock_mono();
+        if (k.refused >= k.addresses && k.count == 0) {
+            *why = k.why;
+            st = ST_RETRY;
+        } else if (now >= deadline) {
+            st = fault(why, ST_RETRY, "no connection: no answer in time");
+        } else if (now >= due || k.count == 0) {
+            knock(&k, next, to);
+            next = next->ai_next ? next->ai_next : all;
+            due = now + to->knock_ns;
+        } else {
+            st = listen_at(&k, due < deadline ? due : deadline, stop_fd, fd);
+        }
+    }
+    while (k.count > 0)
+        knock_end(&k, 0);
     return st;
 }
 
@@ -154,11 +234,37 @@ enum status net_connect(const struct net_target *to, int64_t deadline, int stop_
         st = fault(why, ST_RETRY, "the name '%s' cannot be found: %s", to->host,
                    gai_strerror(l->rc));
     else if (st == ST_OK)
-        st = connect_any(l->found, deadline, stop_fd, fd, why);
+        st = connect_any(l->found, to, deadline, stop_fd, fd, why);
     lookup_release(l);
-    if (st == ST_OK)
-        tune(*fd, to->silence_s);
-    else if (st == ST_RETRY && why)
+    if (st == ST_RETRY && why)
         fault_within(why, "%s port %d: ", to->host, to->port);
     return st;
+}
+
+void net_pulse(int fd, struct net_pulse *out)
+{
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    memset(&info, 0, sizeof info);
+    *out = (struct net_pulse){0};
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        return;
+    out->rtt_ns = (int64_t)info.tcpi_rtt * 1000;
+    out->least_rtt_ns = (int64_t)info.tcpi_min_rtt * 1000;
+    if (info.tcpi_unacked > 0)
+        out->unheard_ns = (int64_t)info.tcpi_last_ack_recv * NS_PER_MS;
+}
+
+void net_congestion(int fd, char out[16])
+{
+    socklen_t size = 15;
+    memset(out, 0, 16);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, out, &size) != 0)
+        out[0] = '\0';
+}
+
+void net_drop_unsent(int fd)
+{
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    (void)!setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }

@@ -13,7 +13,6 @@
 #include "common/log.h"
 #include "push/key_file.h"
 #include "push/lane_memory.h"
-#include "push/lane_net.h"
 #include "push/lane_words.h"
 
 #define COMMAND "skyferry-pull receive"
@@ -320,21 +319,25 @@ static struct ssh *ssh_new(const struct lane_options *o)
     return s;
 }
 
-enum status ssh_open(const struct lane_options *o, int64_t deadline, int stop_fd, struct ssh **out,
+enum status ssh_open(const struct lane_options *o, int stop_fd, bool *reached, struct ssh **out,
                      struct fault *why)
 {
     struct ssh *s = ssh_new(o);
+    int64_t patience = o->connect_timeout_s * NS_PER_S;
+    *reached = false;
     if (!s || !s->hosts) {
         ssh_close(&s);
         return fault(why, ST_RETRY, "out of memory");
     }
-    s->deadline = deadline;
     s->stop_fd = stop_fd;
-    struct net_target to = {o->host, o->port, o->silence_s};
+    struct net_target to = {.host = o->host, .port = o->port, .silence_s = o->silence_s,
+                            .knock_ns = o->knock_ms * NS_PER_MS, .congestion = o->congestion};
     enum status st = check_identity(o, why);
     if (st == ST_OK)
-        st = net_connect(&to, deadline, stop_fd, &s->fd, why);
+        st = net_connect(&to, clock_mono() + patience, stop_fd, &s->fd, why);
     if (st == ST_OK) {
+        *reached = true;
+        s->deadline = clock_mono() + patience;
         st = read_known_hosts(s, why);
         if (st == ST_OK)
             st = shake_hands(s, why);
@@ -451,6 +454,16 @@ int64_t ssh_heard(const struct ssh *s)
     return s->heard;
 }
 
+void ssh_pulse(const struct ssh *s, struct net_pulse *out)
+{
+    net_pulse(s->fd, out);
+}
+
+bool ssh_window_full(const struct ssh *s)
+{
+    return !s->writing && !s->reading && libssh2_channel_window_write(s->channel) == 0;
+}
+
 void ssh_how_ended(struct ssh *s, int64_t deadline, struct ssh_end *out)
 {
     struct fault why;
@@ -484,6 +497,8 @@ void ssh_close(struct ssh **out)
     if (!s)
         return;
     s->dead = true;
+    if (s->fd >= 0 && !(s->channel && libssh2_channel_eof(s->channel)))
+        net_drop_unsent(s->fd);
     if (s->fd >= 0)
         close(s->fd);
     if (s->hosts)

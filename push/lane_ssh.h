@@ -11,12 +11,14 @@
 #include <poll.h>
 
 #include "push/lane.h"
+#include "push/lane_net.h"
 
 struct ssh;
 
-/* Connects, checks the host key, logs in and starts the command, by `deadline` (clock_mono).
- * RETRY: the far end cannot be reached; REJECT: a human must act, *why says how; WAIT: stopped. */
-enum status ssh_open(const struct lane_options *o, int64_t deadline, int stop_fd, struct ssh **out,
+/* Connects, checks the host key, logs in and starts the command: connect_timeout_s for the TCP
+ * connection, as long again for the rest. RETRY: the far end cannot be reached; REJECT: a human
+ * must act, *why says how; WAIT: stopped. *reached: there was a TCP connection. */
+enum status ssh_open(const struct lane_options *o, int stop_fd, bool *reached, struct ssh **out,
                      struct fault *why);
 
 /* OK: *done > 0 bytes taken. WAIT: not now; offer the same bytes again. RETRY: dead. */
@@ -35,6 +37,10 @@ void ssh_poll(const struct ssh *s, struct pollfd *out);
  * was sent (the channel's window grew). */
 int64_t ssh_heard(const struct ssh *s);
 
+/* How the connection is by TCP; and is the far end's window what stops us, rather than the line? */
+void ssh_pulse(const struct ssh *s, struct net_pulse *out);
+bool ssh_window_full(const struct ssh *s);
+
 /* How the command ended, after ssh_read said 0: waits at most until deadline. */
 struct ssh_end {
     bool known;
@@ -46,7 +52,8 @@ void ssh_how_ended(struct ssh *s, int64_t deadline, struct ssh_end *out);
 
 /* No more bytes will come from us (polite end, after BYE). */
 void ssh_send_eof(struct ssh *s);
-/* Closes the socket first, so that it never waits for a dead line. NULL is harmless. */
+/* Closes the socket first, so that it never waits for a dead line; what it has not sent by then
+ * is thrown away, unless the far end has ended as well. NULL is harmless. */
 void ssh_close(struct ssh **s);
 
 #endif

@@ -63,6 +63,26 @@ void talk_free(struct talk **t)
     *t = NULL;
 }
 
+struct lane_event *talk_event(const struct talk *t, enum lane_event_kind kind, int64_t bundle)
+{
+    struct lane_event *e = calloc(1, sizeof *e);
+    if (!e)
+        return NULL;
+    e->mail.kind = kind;
+    e->lane = t->o.number;
+    e->bundle = bundle;
+    e->sent_bytes = t->sent_bytes;
+    return e;
+}
+
+static bool post_plain(const struct talk *t, enum lane_event_kind kind)
+{
+    struct lane_event *e = talk_event(t, kind, 0);
+    if (e)
+        mailbox_post(t->o.events, &e->mail);
+    return e != NULL;
+}
+
 size_t talk_output(const struct talk *t, const unsigned char **bytes)
 {
     *bytes = t->out.len > t->out_sent ? t->out.data + t->out_sent : NULL;
@@ -75,8 +95,12 @@ void talk_sent(struct talk *t, size_t count)
     if (t->out_sent < t->out.len)
         return;
     t->sent_bytes += t->out_payload;
-    t->out_payload = 0;
     t->out.len = t->out_sent = 0;
+    if (t->out_payload > 0) {
+        atomic_fetch_sub(&t->o.load->unsent, t->out_payload);
+        post_plain(t, LANE_ROOM);
+    }
+    t->out_payload = 0;
 }
 
 bool talk_up(const struct talk *t)
@@ -102,18 +126,6 @@ size_t talk_due(const struct talk *t)
     return t->due_count;
 }
 
-struct lane_event *talk_event(const struct talk *t, enum lane_event_kind kind, int64_t bundle)
-{
-    struct lane_event *e = calloc(1, sizeof *e);
-    if (!e)
-        return NULL;
-    e->mail.kind = kind;
-    e->lane = t->o.number;
-    e->bundle = bundle;
-    e->sent_bytes = t->sent_bytes;
-    return e;
-}
-
 void lane_event_free(struct lane_event *e)
 {
     if (!e)
@@ -123,12 +135,18 @@ void lane_event_free(struct lane_event *e)
     free(e);
 }
 
-bool talk_post_down(struct talk *t, const struct fault *why)
+bool talk_post_stalled(struct talk *t)
+{
+    return post_plain(t, LANE_STALLED);
+}
+
+bool talk_post_down(struct talk *t, bool reached, const struct fault *why)
 {
     struct lane_event *e = talk_event(t, LANE_DOWN, 0);
     if (!e)
         return false;
     e->why = *why;
+    e->reached = reached;
     mailbox_post(t->o.events, &e->mail);
     return true;
 }
@@ -138,11 +156,14 @@ bool talk_post_down(struct talk *t, const struct fault *why)
 static void refuse_job(struct talk *t, const struct lane_job *job, const struct fault *why)
 {
     struct lane_event *e = talk_event(t, LANE_REFUSED, job->bundle);
-    if (job->verb == LANE_CHUNK)
-        atomic_fetch_sub(t->o.in_flight, job->length);
+    if (job->verb == LANE_CHUNK) {
+        atomic_fetch_sub(&t->o.load->in_flight, job->length);
+        atomic_fetch_sub(&t->o.load->unsent, job->length);
+    }
     if (!e)
         return;
     e->why = *why;
+    e->asked = job->verb;
     if (job->verb == LANE_CHUNK) {
         e->offset = job->offset;
         e->length = job->length;

@@ -11,12 +11,17 @@
 
 struct talk;
 
+/* Chunk bytes that were posted: not acknowledged, and not given to the kernel. */
+struct lane_load {
+    atomic_llong in_flight, unsent;
+};
+
 /* Who speaks, and where what is heard goes. */
 struct talk_options {
     int number;               /* in every event */
     struct mailbox *events;
     const char *agent;
-    atomic_llong *in_flight;  /* chunk bytes; lowered before the event that settles them */
+    struct lane_load *load;   /* lowered before the event that tells of it */
 };
 /* The first bytes to send are HELLO. */
 struct talk *talk_new(const struct talk_options *o);
@@ -44,7 +49,8 @@ bool talk_heard(const struct talk *t, char shown[128]);
 /* Answers that are due. */
 size_t talk_due(const struct talk *t);
 
-/* Fills in what every event has, and posts it; false when memory is out. */
-bool talk_post_down(struct talk *t, const struct fault *why);
+/* Fill in what every event has, and post it; false when memory is out. */
+bool talk_post_down(struct talk *t, bool reached, const struct fault *why);
+bool talk_post_stalled(struct talk *t);
 
 #endif

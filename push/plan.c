@@ -144,13 +144,44 @@ bool plan_lost(struct plan *p, int64_t offset, int64_t length)
     return true;
 }
 
-bool plan_resume(struct plan *p, const struct extent *have, size_t count)
+bool plan_doubt(struct plan *p, int64_t offset, int64_t length)
 {
-    p->taken.count = p->acked.count = 0;
+    return ranges_add(&p->doubt, offset, length);
+}
+
+static bool got_all(struct plan *p, const struct extent *have, size_t count)
+{
     for (size_t i = 0; i < count; i++)
         if (!plan_got(p, have[i].offset, have[i].length))
             return false;
     return true;
+}
+
+bool plan_settle(struct plan *p, const struct extent *have, size_t count)
+{
+    bool ok = got_all(p, have, count);
+    for (size_t i = 0; ok && i < p->doubt.count; i++)
+        ok = plan_lost(p, p->doubt.at[i].offset, p->doubt.at[i].length);
+    p->doubt.count = 0;
+    return ok;
+}
+
+bool plan_resume(struct plan *p, const struct extent *have, size_t count)
+{
+    p->taken.count = p->acked.count = p->doubt.count = 0;
+    return got_all(p, have, count);
+}
+
+bool plan_flies(struct plan *p, int64_t offset, int64_t length)
+{
+    return ranges_add(&p->taken, offset, length);
+}
+
+bool plan_all_taken(const struct plan *p)
+{
+    int64_t offset, length;
+    return p->finished && p->doubt.count == 0 &&
+           !ranges_gap(&p->taken, 0, p->size, &offset, &length);
 }
 
 bool plan_complete(const struct plan *p)
@@ -163,4 +194,5 @@ void plan_free(struct plan *p)
 {
     ranges_free(&p->taken);
     ranges_free(&p->acked);
+    ranges_free(&p->doubt);
 }

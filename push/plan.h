@@ -27,6 +27,7 @@ struct plan {
     bool finished;       /* there will be no more */
     struct ranges taken; /* given to a lane or acknowledged */
     struct ranges acked; /* written down by the far end */
+    struct ranges doubt; /* of those taken: their lane died before it answered */
 };
 
 /* The next run of bytes to send, at most `most`. Short runs at the growing end are held
@@ -34,10 +35,15 @@ struct plan {
  * counts as taken. False: nothing to send now. */
 bool plan_take(struct plan *p, int64_t most, bool eager, int64_t *offset, int64_t *length);
 bool plan_got(struct plan *p, int64_t offset, int64_t length);  /* acknowledged */
-bool plan_lost(struct plan *p, int64_t offset, int64_t length); /* its lane died: to be taken again */
-/* What the far end holds by its own account: all that counts from now on. Nothing may be
- * in flight. */
+bool plan_lost(struct plan *p, int64_t offset, int64_t length); /* never arrived: to be taken again */
+/* Its lane died: it may have arrived. It is not sent again before the far end was asked. */
+bool plan_doubt(struct plan *p, int64_t offset, int64_t length);
+/* What the far end holds by its own account. settle: ends the doubt. resume: that is all that
+ * counts from now on; what is in flight is to be noted again with plan_flies. */
+bool plan_settle(struct plan *p, const struct extent *have, size_t count);
 bool plan_resume(struct plan *p, const struct extent *have, size_t count);
+bool plan_flies(struct plan *p, int64_t offset, int64_t length);
+bool plan_all_taken(const struct plan *p); /* finished, and nothing is left to send or in doubt */
 bool plan_complete(const struct plan *p); /* finished, and every byte acknowledged */
 void plan_free(struct plan *p);
 

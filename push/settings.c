@@ -94,12 +94,20 @@ const struct setting settings_rows[] = {
      NULL, "The private key (Ed25519, without passphrase) that the far end knows."},
     {"ship", "known_hosts", SET_PATH, AT_(known_hosts), "~/.config/skyferry/known_hosts", 0, 0,
      NULL, NULL, "Our own known_hosts file: only the host keys in it are accepted."},
-    {"ship", "lanes", SET_INT, AT_(lanes), "4", 1, 16, NULL, "connections",
-     "How many SSH connections share the load."},
+    {"ship", "lanes", SET_CHOICE, AT_(lanes), "auto", 0, 0,
+     "auto|1|2|3|4|5|6|7|8|9|10|11|12|13|14|15|16", "connections",
+     "How many SSH connections share the load; auto: as many as it takes "
+     "to fill the line, found out from its round trip and what they carry."},
+    {"ship", "lanes_max", SET_INT, AT_(lanes_max), "16", 1, 16, NULL, "connections",
+     "With lanes = auto never more than so many."},
+    {"ship", "congestion", SET_CHOICE, AT_(congestion), "bbr", 0, 0, "bbr|cubic|system", NULL,
+     "TCP's congestion control for what we send: bbr keeps a long or lossy line full and needs no "
+     "warming up after a pause; cubic yields more to others on a shared line; system: the "
+     "machine's own choice, which also stands in for one that the kernel does not give us."},
     {"ship", "lane_window_kib", SET_INT, AT_(lane_window_kib), "4096", 64, 65536, NULL, "KiB",
      "Bytes that may be under way and not yet acknowledged on one connection."},
-    {"ship", "chunk_kib", SET_INT, AT_(chunk_kib), "512", 16, 2048, NULL, "KiB",
-     "Bytes that are sent and acknowledged as one."},
+    {"ship", "chunk_kib", SET_INT, AT_(chunk_kib), "256", 16, 2048, NULL, "KiB",
+     "Bytes that are sent and acknowledged as one, at most; on a thin line fewer."},
     {"ship", "connect_timeout_seconds", SET_INT, AT_(connect_timeout_s), "30", 1, 600, NULL, "s",
      "A connection that is not up after so long is given up and tried again."},
     {"ship", "silence_seconds", SET_INT, AT_(line_silence_s), "30", 2, 3600, NULL, "s",
@@ -377,6 +385,11 @@ bool settings_exact_sweep(const struct settings *s)
     return s->later && strcmp(s->later_when, "idle") != 0;
 }
 
+int settings_lanes(const struct settings *s)
+{
+    return (int)strtol(s->lanes, NULL, 10);
+}
+
 void settings_lane(const struct settings *s, struct lane_options *out)
 {
     char machine[64] = "unknown";
@@ -389,6 +402,7 @@ void settings_lane(const struct settings *s, struct lane_options *out)
         snprintf(out->user, sizeof out->user, "%s", me->pw_name);
     memcpy(out->identity, s->identity, sizeof out->identity);
     memcpy(out->known_hosts, s->known_hosts, sizeof out->known_hosts);
+    memcpy(out->congestion, s->congestion, sizeof out->congestion);
     out->port = s->port;
     out->connect_timeout_s = s->connect_timeout_s;
     out->silence_s = s->line_silence_s;

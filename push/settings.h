@@ -35,7 +35,9 @@ struct settings {
     char mode[16];
     int batch_size, window;
     char host[256], user[64], identity[4096], known_hosts[4096];
-    int port, lanes, lane_window_kib, chunk_kib, connect_timeout_s, line_silence_s;
+    char lanes[16], congestion[16];
+    int lanes_max;
+    int port, lane_window_kib, chunk_kib, connect_timeout_s, line_silence_s;
     int command_timeout_s;
     /* [sweep] */
     bool later;
@@ -97,6 +99,8 @@ void settings_exact_codec(const struct settings *s, struct fidelity *out);
 /* Do they follow when the line is idle? In the sweep? */
 bool settings_exact_idle(const struct settings *s);
 bool settings_exact_sweep(const struct settings *s);
+/* [ship] lanes as a number; 0: auto. */
+int settings_lanes(const struct settings *s);
 void settings_lane(const struct settings *s, struct lane_options *out);
 void settings_log(const struct settings *s, struct log_options *out);     /* texts: point into s */
 

@@ -10,12 +10,17 @@
 #include "common/crashpoint.h"
 #include "common/log.h"
 
+#define CHUNK_S 0.05               /* of a lane's rate in one chunk */
+#define CHUNK_LEAST ((int64_t)16384)
+#define CHUNK_UNKNOWN 65536        /* while the line's rate is not known */
+#define QUEUE_CHUNKS 2             /* that wait in a lane before they are on the wire */
+
 enum phase {
     PHASE_FRESH,  /* the far end has never heard of it: sends at once */
     PHASE_ASK,    /* the far end may hold some of it: ask first */
     PHASE_ASKED,  /* waits for the answer, from `lane` */
     PHASE_FLOW,   /* chunks go out */
-    PHASE_COMMIT, /* waits for the receipt, from `lane` */
+    PHASE_COMMIT, /* waits for the receipt, from `lane`; the last chunks may still be under way */
     PHASE_HALTED, /* refused: waits to be dropped */
     PHASE_DEAD    /* dropped; its descriptor is still in use by a lane */
 };
@@ -33,6 +38,10 @@ struct shipment {
     struct wire_commit commit;
     enum phase phase;
     int lane;
+    int asking;      /* the lane that was asked what of the doubtful has arrived; -1: none */
+    int last_lane;   /* the one that got the last chunk */
+    bool early;      /* committed before the last answers were there, */
+    bool tried;      /* which is tried once */
     unsigned opened; /* bit i: lane i knows the bundle */
     int fd;
     struct flight *flights;
@@ -82,12 +91,23 @@ static bool note_flight(struct shipment *p, int lane, int64_t offset, int64_t le
     return true;
 }
 
+/* A chunk is what one lane carries in a moment, so that on a thin line too what is urgent soon
+ * has its turn, and no lane ends long after the others. */
+static int64_t grain(const struct ship *s)
+{
+    int up = lanes_state(s->lanes)->up;
+    double rate = meter_rate(&s->meter) / (up > 0 ? up : 1);
+    int64_t bytes = rate > 0 ? (int64_t)(rate * CHUNK_S) : CHUNK_UNKNOWN;
+    int64_t least = s->o.chunk < CHUNK_LEAST ? s->o.chunk : CHUNK_LEAST;
+    return bytes < least ? least : bytes > s->o.chunk ? s->o.chunk : bytes;
+}
+
 static bool post_chunk(struct shipment *p, int lane)
 {
     struct ship *s = p->ship;
     struct lane_job job = {.verb = LANE_CHUNK, .bundle = p->o.number, .fd = p->fd};
     int64_t length;
-    if (!plan_take(&p->plan, s->o.chunk, lanes_idle(s->lanes, lane), &job.offset, &length))
+    if (!plan_take(&p->plan, grain(s), lanes_idle(s->lanes, lane), &job.offset, &length))
         return false;
     if (!note_flight(p, lane, job.offset, length)) {
         plan_lost(&p->plan, job.offset, length);
@@ -98,6 +118,7 @@ static bool post_chunk(struct shipment *p, int lane)
         post_open(p, lane, false);
     if (p->state.first_ns == 0)
         p->state.first_ns = clock_wall();
+    p->last_lane = lane;
     p->state.sent_bytes += length;
     meter_posted(&s->meter, clock_mono(), length);
     lanes_post(s->lanes, lane, &job);
@@ -115,8 +136,9 @@ static bool offer(struct shipment *p, int lane)
         return true;
     case PHASE_FRESH:
     case PHASE_FLOW:
-        if (plan_complete(&p->plan)) {
-            post_commit(p, lane);
+        if (p->plan.doubt.count > 0 && p->asking < 0) {
+            post_open(p, lane, true);
+            p->asking = lane;
             return true;
         }
         if (!post_chunk(p, lane))
@@ -128,13 +150,33 @@ static bool offer(struct shipment *p, int lane)
     }
 }
 
+/* Behind a commit a lane answers nothing until the far end has read and synced the bundle. */
+static unsigned committing(const struct ship *s)
+{
+    unsigned lanes = 0;
+    for (const struct shipment *p = s->first; p; p = p->next)
+        if (p->phase == PHASE_COMMIT)
+            lanes |= 1u << p->lane;
+    return lanes;
+}
+
+/* The lanes that are not to be given chunks now. */
+static unsigned shunned(const struct ship *s)
+{
+    unsigned busy = committing(s);
+    for (int i = 0; i < LANES_MAX; i++)
+        if (lanes_is_up(s->lanes, i) && !(busy & 1u << i))
+            return busy;
+    return 0;
+}
+
 /* The lane with the most room is served first, so that the load spreads. */
 static int roomiest(const struct ship *s, unsigned tried)
 {
     int best = -1;
-    int64_t most = 0;
-    for (int i = 0; i < s->o.lanes.count; i++) {
-        int64_t room = tried & 1u << i ? 0 : lanes_room(s->lanes, i);
+    int64_t most = 0, queue = QUEUE_CHUNKS * grain(s);
+    for (int i = 0; i < LANES_MAX; i++) {
+        int64_t room = tried & 1u << i ? 0 : lanes_room(s->lanes, i, queue);
         if (room > most) {
             most = room;
             best = i;
@@ -143,11 +185,47 @@ static int roomiest(const struct ship *s, unsigned tried)
     return best;
 }
 
+/* The lane that a commit keeps busy with the least harm. */
+static int idlest(const struct ship *s)
+{
+    unsigned busy = committing(s);
+    int best = -1;
+    int64_t most = -1;
+    for (int i = 0; i < LANES_MAX; i++) {
+        int64_t room = lanes_room(s->lanes, i, s->o.lanes.window) / (busy & 1u << i ? 2 : 1);
+        if (lanes_is_up(s->lanes, i) && room > most) {
+            most = room;
+            best = i;
+        }
+    }
+    return best;
+}
+
+/* A commit may follow the last chunk at once: the far end waits a moment for what comes over
+ * other lanes, which saves the round trip of their answers. */
+static void commit_ready(struct ship *s)
+{
+    for (struct shipment *p = s->first; p; p = p->next) {
+        int lane = -1;
+        if (p->phase != PHASE_FRESH && p->phase != PHASE_FLOW)
+            continue;
+        p->early = !plan_complete(&p->plan);
+        if (!p->early)
+            lane = idlest(s);
+        else if (!p->tried && plan_all_taken(&p->plan) && lanes_is_up(s->lanes, p->last_lane))
+            lane = p->last_lane;
+        if (lane < 0)
+            continue;
+        p->tried = p->tried || p->early;
+        post_commit(p, lane);
+    }
+}
+
 /* May what nobody waits for go on this lane now? */
 static bool is_quiet(const struct ship *s, int lane)
 {
     int64_t window = s->o.lanes.window;
-    return lanes_room(s->lanes, lane) >= window - window / 4;
+    return lanes_room(s->lanes, lane, window) >= window - window / 4;
 }
 
 /* Does anything wait for room on the lanes? What is held back on purpose does not. */
@@ -157,14 +235,14 @@ static bool is_full(const struct ship *s)
     for (const struct shipment *p = s->first; p && lanes_state(s->lanes)->up > 0; p = p->next)
         if ((p->phase == PHASE_FRESH || p->phase == PHASE_FLOW) && !p->o.background &&
             ranges_gap(&p->plan.taken, 0, p->plan.size, &offset, &length) &&
-            (length >= s->o.chunk || p->plan.finished))
+            (length >= grain(s) || p->plan.finished))
             return true;
     return false;
 }
 
 static void turn(struct ship *s)
 {
-    unsigned tried = 0;
+    unsigned tried = shunned(s);
     int lane;
     while ((lane = roomiest(s, tried)) >= 0) {
         struct shipment *p = s->first;
@@ -173,7 +251,10 @@ static void turn(struct ship *s)
         if (!p)
             tried |= 1u << lane;
     }
-    meter_waits(&s->meter, clock_mono(), is_full(s));
+    commit_ready(s);
+    bool waits = is_full(s);
+    meter_waits(&s->meter, clock_mono(), waits);
+    lanes_waits(s->lanes, waits);
 }
 
 /* ---- the end of a shipment ---- */
@@ -204,7 +285,7 @@ static void reap(struct ship *s)
 static void tell_lanes(struct shipment *p, enum lane_verb verb)
 {
     struct lane_job job = {.verb = verb, .bundle = p->o.number};
-    for (int i = 0; i < p->ship->o.lanes.count; i++)
+    for (int i = 0; i < LANES_MAX; i++)
         if (p->opened & 1u << i)
             lanes_post(p->ship->lanes, i, &job);
     p->opened = 0;
@@ -267,16 +348,29 @@ static void on_got(struct shipment *p, const struct lane_event *e)
         p->state.last_ns = clock_wall();
 }
 
+/* All that the far end holds, by its own account; what is under way on other lanes stays so. */
+static bool resume(struct shipment *p, const struct lane_event *e)
+{
+    bool ok = plan_resume(&p->plan, e->have, e->have_count);
+    for (size_t i = 0; ok && i < p->flight_count; i++)
+        ok = plan_flies(&p->plan, p->flights[i].offset, p->flights[i].length);
+    p->phase = PHASE_FLOW;
+    return ok;
+}
+
 static void on_opened(struct shipment *p, const struct lane_event *e)
 {
-    if (p->phase != PHASE_ASKED || p->lane != e->lane)
+    bool ok = true;
+    if (p->phase == PHASE_ASKED && p->lane == e->lane)
+        ok = resume(p, e);
+    else if (p->asking == e->lane && p->phase < PHASE_HALTED)
+        ok = plan_settle(&p->plan, e->have, e->have_count);
+    else
         return;
-    if (!plan_resume(&p->plan, e->have, e->have_count)) {
+    p->asking = -1;
+    if (!ok)
         out_of_memory(p);
-        return;
-    }
-    p->phase = PHASE_FLOW;
-    if (e->have_count > 0)
+    else if (e->have_count > 0)
         log_info(AT(.stage = "ship", .exposure = p->o.open.name),
                  "goes on where it stopped: the far end holds %.1f MB of it",
                  (double)ranges_total(&p->plan.acked) / 1e6);
@@ -287,11 +381,15 @@ static void on_refused(struct shipment *p, const struct lane_event *e)
     land(p, e, meter_lost);
     if (p->phase == PHASE_DEAD || p->phase == PHASE_HALTED)
         return;
+    if (e->asked == LANE_COMMIT && p->early && e->why.grade == ST_WAIT) {
+        p->phase = PHASE_FLOW; /* too early: again when all has been acknowledged */
+        return;
+    }
     p->phase = PHASE_HALTED;
     p->o.refused(p->o.ctx, &e->why);
 }
 
-/* Takes everything back that this lane left unanswered. */
+/* What this lane left unanswered may have arrived or not. */
 static void lane_lost(struct shipment *p, int lane)
 {
     bool ok = true;
@@ -303,14 +401,14 @@ static void lane_lost(struct shipment *p, int lane)
             continue;
         }
         meter_lost(&p->ship->meter, clock_mono(), f.length);
-        ok = plan_lost(&p->plan, f.offset, f.length) && ok;
+        ok = plan_doubt(&p->plan, f.offset, f.length) && ok;
     }
     p->flight_count = kept;
     p->opened &= ~(1u << lane);
-    /* Without any lane that knows it, the far end may have written more than it told us; and
-     * a commit without answer may have been carried out. */
-    bool unsure = p->phase == PHASE_FLOW && p->opened == 0;
-    if (unsure || ((p->phase == PHASE_ASKED || p->phase == PHASE_COMMIT) && p->lane == lane))
+    if (p->asking == lane)
+        p->asking = -1;
+    /* A commit without answer may have been carried out. */
+    if ((p->phase == PHASE_ASKED || p->phase == PHASE_COMMIT) && p->lane == lane)
         p->phase = PHASE_ASK;
     if (!ok && p->phase < PHASE_HALTED)
         out_of_memory(p);
@@ -426,7 +524,7 @@ enum status ship_add(struct ship *s, const struct shipment_order *o, struct ship
     p->o = *o;
     p->o.path = NULL;
     p->phase = o->open.resume ? PHASE_ASK : PHASE_FRESH;
-    p->lane = -1;
+    p->lane = p->asking = p->last_lane = -1;
     struct shipment **at = &s->first;
     while (*at && !goes_before(p, *at))
         at = &(*at)->next;

@@ -52,7 +52,8 @@ static int set_up(void **state)
     snprintf(s->user, sizeof s->user, "observer");
     s->recursive = true;
     s->port = 2222;
-    s->lanes = 4;
+    snprintf(s->lanes, sizeof s->lanes, "4");
+    snprintf(s->congestion, sizeof s->congestion, "system");
     s->connect_timeout_s = s->line_silence_s = 5;
     s->quota_gib = 0.001;
     return mkdir(s->directory, 0777);

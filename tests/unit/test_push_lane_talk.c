@@ -21,7 +21,7 @@
 static struct scratch dir;
 static struct mailbox *box;
 static struct talk *talk;
-static atomic_llong in_flight; /* goes below zero here: nobody raises it */
+static struct lane_load load; /* goes below zero here: nobody raises it */
 static int spool; /* a file of the ten bytes 0123456789 */
 
 static int setup(void **state)
@@ -36,8 +36,9 @@ static int setup(void **state)
         return -1;
     spool = open(path, O_RDONLY | O_CLOEXEC);
     box = mailbox_new();
-    atomic_store(&in_flight, 0);
-    talk = talk_new(&(struct talk_options){3, box, "blanco:1", &in_flight});
+    atomic_store(&load.in_flight, 0);
+    atomic_store(&load.unsent, 0);
+    talk = talk_new(&(struct talk_options){3, box, "blanco:1", &load});
     return spool >= 0 && talk ? 0 : -1;
 }
 
@@ -178,6 +179,9 @@ static void jobs_become_frames_and_answers_events(void **state)
     sends(WIRE_COMMIT, 1, NULL, 0);
     sends_nothing();
     assert_int_equal(talk_due(talk), 4);
+    assert_true(atomic_load(&load.unsent) == -7);
+    lane_event_free(expect(LANE_ROOM));
+    lane_event_free(expect(LANE_ROOM));
     expect_nothing();
     assert_int_equal(hears(WIRE_OPENED, 1, "{\"have\":[[7,3]]}", 16, &why), ST_OK);
     e = expect(LANE_OPENED);
@@ -187,7 +191,7 @@ static void jobs_become_frames_and_answers_events(void **state)
     e = expect(LANE_GOT);
     assert_true(e->bundle == 700 && e->offset == 2 && e->length == 5 && e->sent_bytes == 7);
     lane_event_free(e);
-    assert_true(atomic_load(&in_flight) == -5);
+    assert_true(atomic_load(&load.in_flight) == -5);
     static const char full[] =
         "{\"grade\":\"wait\",\"reason\":\"the store is full\",\"about\":\"chunk\"}";
     assert_int_equal(hears(WIRE_REFUSED, 1, full, strlen(full), &why), ST_OK);
@@ -196,7 +200,7 @@ static void jobs_become_frames_and_answers_events(void **state)
     assert_int_equal(e->why.grade, ST_WAIT);
     assert_string_equal(e->why.text, "the store is full");
     lane_event_free(e);
-    assert_true(atomic_load(&in_flight) == -7);
+    assert_true(atomic_load(&load.in_flight) == -7);
     static const struct receipt r = {.id = ID, .name = "DECam_700", .stored = "ut160901/DECam_700.tar",
                         .night = "ut160901", .size = 7, .sha256 = ID, .source_name = "x.fits",
                         .source_sha256 = ID};
@@ -263,7 +267,7 @@ static void what_cannot_be_sent_is_said(void **state)
     assert_int_equal(e->why.grade, ST_REJECT);
     lane_event_free(e);
     sends_nothing();
-    assert_true(-atomic_load(&in_flight) == 1 + 3 + (long long)WIRE_MAX);
+    assert_true(-atomic_load(&load.in_flight) == 1 + 3 + (long long)WIRE_MAX);
     assert_int_equal(talk_due(talk), 1);
     struct lane_job have = {.verb = LANE_HAVE, .text = calloc(1, WIRE_MAX + 2)};
     memset(have.text, ' ', WIRE_MAX + 1);

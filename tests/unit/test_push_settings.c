@@ -70,7 +70,9 @@ static void test_defaults(void **state)
     assert_true(s->qstep == 0 && s->ratio == 0 && s->noise == 0);
     assert_true(s->q == 1);
     assert_int_equal(s->port, 22);
-    assert_int_equal(s->lanes, 4);
+    assert_string_equal(s->lanes, "auto");
+    assert_int_equal(settings_lanes(s), 0);
+    assert_string_equal(s->congestion, "bbr");
     assert_int_equal(config.policy.mode, ORDER_PARALLEL);
     assert_int_equal(config.policy.batch_size, 4);
     assert_int_equal(config.camera.ccds, 62); /* decam, from etc/cameras */
