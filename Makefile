@@ -42,7 +42,7 @@ JOBS     := $(patsubst %,$(B)/%.o,$(wildcard jobs/*.c))
 SIMCAM   := $(patsubst %,$(B)/%.o,$(wildcard tests/simcam/*.c))
 BENCH    := $(patsubst %,$(B)/%.o,$(wildcard tests/bench/*.c))
 UNITS    := $(patsubst tests/unit/%.c,$(B)/unit/%,$(wildcard tests/unit/test_*.c))
-PROGRAMS := $(B)/skyferry-push $(B)/skyferry-pull $(B)/skyferry-measure $(B)/simcam
+PROGRAMS := $(B)/skyferry-push $(B)/skyferry-pull $(B)/skyferry-measure $(B)/simcam $(B)/wan-relay
 
 all: $(PROGRAMS) man                      ## build the programs and manual pages
 programs: $(PROGRAMS)
@@ -59,6 +59,8 @@ $(B)/skyferry-measure: $(JOBS) $(B)/libcommon.a
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS)
 $(B)/simcam: $(SIMCAM)
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS)
+$(B)/wan-relay: $(B)/tests/wan/relay.c.o
+	$(call say,LINK)$(CC_used) $(OPT) -o $@ $^
 $(B)/codec-bench: $(BENCH) $(B)/libcommon.a
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS)
 

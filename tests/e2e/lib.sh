@@ -14,6 +14,9 @@ STORE=$FAR/store SPOOL=$NEAR/spool WATCH=$NEAR/data
 mkdir -p "$FAR" "$NEAR" "$STORE" "$SPOOL" "$WATCH"
 declare -A PID=()
 FAILED=0
+# Where the ends stand: tests/wan/box.sh puts a long line between them.
+FAR_IP=127.0.0.1
+NEAR_RUN=() FAR_RUN=()
 
 clean_up() {
     local name
@@ -149,7 +152,7 @@ make_keys() {
     ssh-keygen -q -t ed25519 -N '' -f "$FAR/host_key" -C far-end
     ssh-keygen -q -t ed25519 -N '' -f "$NEAR/user_key" -C observer
 }
-# start_sshd [CONFIG LINE...]: a private server on a free loopback port ($PORT), whose only
+# start_sshd [CONFIG LINE...]: a private server on a free port ($PORT) of $FAR_IP, whose only
 # key may only run skyferry-pull receive. Lines given come first and so win. HOME is ours,
 # so that no ~/.bashrc of the account that runs the tests has a part in them.
 start_sshd() {
@@ -165,7 +168,7 @@ start_sshd() {
         {
             for line in "$@"; do echo "$line"; done
             cat <<CONF
-ListenAddress 127.0.0.1
+ListenAddress $FAR_IP
 Port $PORT
 HostKey $FAR/host_key
 AuthorizedKeysFile $FAR/authorized_keys
@@ -179,9 +182,9 @@ LogLevel INFO
 CONF
         } >"$FAR/sshd_config"
         SSHD_SAID=$(stat -c %s "$FAR/sshd.log" 2>/dev/null || echo 0)
-        start sshd "$FAR/sshd.log" "$sshd" -D -e -f "$FAR/sshd_config"
+        start sshd "$FAR/sshd.log" "${FAR_RUN[@]}" "$sshd" -D -e -f "$FAR/sshd_config"
         if wait_for 5 listening; then
-            printf '[127.0.0.1]:%s %s\n' "$PORT" "$(cut -d' ' -f1,2 "$FAR/host_key.pub")" >"$NEAR/known_hosts"
+            printf '[%s]:%s %s\n' "$FAR_IP" "$PORT" "$(cut -d' ' -f1,2 "$FAR/host_key.pub")" >"$NEAR/known_hosts"
             return 0
         fi
         stop sshd
@@ -225,7 +228,7 @@ write_push() {
     write_conf "$NEAR/push.conf" watch.directory="$WATCH" watch.rescan_seconds=2 \
         watch.settle_seconds=1 watch.give_up_seconds=6 watch.silence_seconds=0 \
         camera.profile="$TOP/etc/cameras/${CAMERA:-generic}.conf" \
-        ship.host=127.0.0.1 ship.port="${PORT:-1}" ship.user="$(id -un)" \
+        ship.host="$FAR_IP" ship.port="${PORT:-1}" ship.user="$(id -un)" \
         ship.identity="$NEAR/user_key" ship.known_hosts="$NEAR/known_hosts" ship.lanes=2 \
         spool.directory="$SPOOL" log.level=debug "$@"
 }
@@ -242,9 +245,9 @@ write_conf() {
 
 # ---- the agents ----
 
-push() { "$BIN/skyferry-push" -c "$NEAR/push.conf" "$@"; }
+push() { "${NEAR_RUN[@]}" "$BIN/skyferry-push" -c "$NEAR/push.conf" "$@"; }
 pull() { "$BIN/skyferry-pull" -c "$FAR/pull.conf" "$@"; }
-start_push() { start push "$NEAR/push.log" "$BIN/skyferry-push" -c "$NEAR/push.conf" run "$@"; }
+start_push() { start push "$NEAR/push.log" "${NEAR_RUN[@]}" "$BIN/skyferry-push" -c "$NEAR/push.conf" run "$@"; }
 start_pull() { start pull "$FAR/pull.log" "$BIN/skyferry-pull" -c "$FAR/pull.conf" run "$@"; }
 # Both ends with default settings, ready to go.
 start_all() {
