@@ -101,6 +101,13 @@ static bool any_stalled(const struct lanes *l)
     return false;
 }
 
+/* Beside those that carry there is one in reserve, which waits for receipts. */
+static int target(const struct lanes *l)
+{
+    int n = l->fit.wanted + (l->o.count == 0 ? 1 : 0);
+    return n < LANES_MAX ? n : LANES_MAX;
+}
+
 /* May one more be started now? */
 static bool may_start(const struct lanes *l, int64_t now)
 {
@@ -109,7 +116,7 @@ static bool may_start(const struct lanes *l, int64_t now)
     bool down = l->state.up == 0 && l->state.trouble.grade != ST_OK;
     if (down)
         return trying == 0 || (trying == 1 && now - oldest > SECOND_KNOCK_NS);
-    if (have < l->fit.wanted)
+    if (have < target(l))
         return trying < l->at_once;
     return any_stalled(l) && l->scout < 0 && have < LANES_MAX;
 }
@@ -164,12 +171,20 @@ static void on_timer(void *ctx)
 
 /* ---- how many ---- */
 
+static int carriers(const struct lanes *l)
+{
+    int n = 0;
+    for (int i = 0; i < LANES_MAX; i++)
+        n += lanes_carries(l, i);
+    return n;
+}
+
 static int64_t limited_ns(const struct lanes *l)
 {
     struct lane_pulse p;
     int64_t sum = 0;
     for (int i = 0; i < LANES_MAX; i++) {
-        if (!l->slot[i].up)
+        if (!lanes_carries(l, i))
             continue;
         lane_pulse(l->slot[i].lane, &p);
         sum += p.limited_ns;
@@ -189,8 +204,10 @@ static void pass(struct lanes *l, int64_t bytes)
     struct tally *t = &l->tally;
     int64_t now = clock_mono(), passed = now - t->mark_mono;
     if (!t->waits) {
-        if (passed > WAIT_GAP_NS)
+        if (passed > WAIT_GAP_NS) {
             begin_sample(l);
+            fit_warm_up(&l->fit);
+        }
         return;
     }
     t->mark_mono = now;
@@ -198,11 +215,13 @@ static void pass(struct lanes *l, int64_t bytes)
     t->bytes += bytes;
     if (t->span_ns < fit_span(l->state.rtt_ns))
         return;
-    struct fit_sample s = {l->state.up, t->span_ns, t->bytes, limited_ns(l) - t->limited_ns};
+    struct fit_sample s = {carriers(l), t->span_ns, t->bytes, limited_ns(l) - t->limited_ns};
+    int before = l->fit.wanted;
     if (l->o.count == 0 && fit_learn(&l->fit, &s)) {
         log_info(AT(.stage = "ship"), "%d connections carry %.0f Mbit/s (round trip %.0f ms): "
-                 "tries %d", s.up, (double)s.bytes * 8e3 / (double)s.span_ns,
-                 (double)l->state.rtt_ns / NS_PER_MS, l->fit.wanted);
+                 "%s %d", s.up, (double)s.bytes * 8e3 / (double)s.span_ns,
+                 (double)l->state.rtt_ns / NS_PER_MS,
+                 l->fit.wanted > before ? "tries" : "no more than with", l->fit.wanted);
         turn(l);
     }
     l->state.wanted = l->fit.wanted;
@@ -469,6 +488,16 @@ const struct lanes_state *lanes_state(const struct lanes *l)
 bool lanes_is_up(const struct lanes *l, int i)
 {
     return i >= 0 && i < LANES_MAX && l->slot[i].up;
+}
+
+bool lanes_carries(const struct lanes *l, int i)
+{
+    int rank = 0;
+    if (!lanes_is_up(l, i))
+        return false;
+    for (int k = 0; k < i; k++)
+        rank += l->slot[k].up;
+    return rank < l->fit.wanted;
 }
 
 int64_t lanes_room(const struct lanes *l, int i, int64_t queue)

@@ -40,6 +40,9 @@ void lanes_close(struct lanes **l); /* the fds of posted chunks may be closed af
 const struct lanes_state *lanes_state(const struct lanes *l);
 /* Do bytes wait that no lane has room for? What is carried meanwhile tells what the lanes can. */
 void lanes_waits(struct lanes *l, bool waits);
+/* Is lane i one of those that fill the line? Those beyond are kept in reserve: for receipts, and
+ * should more be needed. */
+bool lanes_carries(const struct lanes *l, int i);
 /* Bytes that lane i takes now; 0 when it is full or not up. queue: bytes that may wait in it
  * before they are on the wire: the more, the later what is urgent comes after them. */
 int64_t lanes_room(const struct lanes *l, int i, int64_t queue);

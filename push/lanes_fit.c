@@ -25,7 +25,7 @@ void fit_round_trip(struct lanes_fit *f, int64_t rtt_ns)
     if (f->measured || rtt_ns <= 0)
         return;
     f->measured = true;
-    int enough = (int)(LINE * (double)rtt_ns / 1e9 / WINDOW) + 2;
+    int enough = (int)(LINE * (double)rtt_ns / 1e9 / WINDOW) + 1;
     f->wanted = clamp(enough, f->wanted, f->limit);
 }
 
@@ -34,14 +34,19 @@ int64_t fit_span(int64_t rtt_ns)
     return rtt_ns * ROUNDS > SPAN_MIN_NS ? rtt_ns * ROUNDS : SPAN_MIN_NS;
 }
 
+void fit_warm_up(struct lanes_fit *f)
+{
+    f->settling = true;
+}
+
 static bool more(struct lanes_fit *f, int step, double rate)
 {
     int wanted = clamp(f->wanted + (step > 1 ? step : 1), 1, f->limit);
-    bool grown = wanted > f->wanted;
+    f->step = wanted - f->wanted;
     f->wanted = wanted;
     f->before = rate;
-    f->trying = f->settling = grown;
-    return grown;
+    f->trying = f->settling = f->step > 0;
+    return f->trying;
 }
 
 bool fit_learn(struct lanes_fit *f, const struct fit_sample *s)
@@ -56,7 +61,9 @@ bool fit_learn(struct lanes_fit *f, const struct fit_sample *s)
     bool limited = (double)s->limited_ns > LIMITED * (double)s->span_ns * s->up;
     if (f->trying && rate < GAIN * f->before) {
         f->trying = false;
+        f->wanted -= f->step;
         f->rest = REST_SAMPLES;
+        return true;
     }
     if (!f->trying && f->rest > 0) {
         f->rest--;

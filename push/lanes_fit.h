@@ -18,13 +18,13 @@ struct lanes_fit {
     bool trying;     /* the last increase has to prove itself, */
     bool settling;   /* in the sample after the next */
     int rest;        /* samples before the next try */
+    int step;        /* how many were added by the last increase */
     double before;   /* bytes a second that fewer lanes carried */
 };
 
 /* known: how many were found to be enough in an earlier run; 0: not known. */
 void fit_begin(struct lanes_fit *f, int known, int limit);
-/* The first lane is up: windows enough for a line of 400 Mbit/s with this round trip, and one lane
- * that waits for a receipt meanwhile. */
+/* The first lane is up: windows enough for a line of 400 Mbit/s with this round trip. */
 void fit_round_trip(struct lanes_fit *f, int64_t rtt_ns);
 
 /* What the lanes did while bytes waited for them all the time. */
@@ -33,9 +33,11 @@ struct fit_sample {
     int64_t span_ns, bytes;
     int64_t limited_ns; /* in which they stood before a full window, of all lanes together */
 };
+/* Bytes begin to wait after a pause: the flows have to find their pace first. */
+void fit_warm_up(struct lanes_fit *f);
 /* Long enough a time to say something. */
 int64_t fit_span(int64_t rtt_ns);
-/* Changes f->wanted by what was seen; true: to more than before. */
+/* Changes f->wanted by what was seen: more are tried, or a try is taken back. */
 bool fit_learn(struct lanes_fit *f, const struct fit_sample *s);
 
 #endif

@@ -39,7 +39,6 @@ struct shipment {
     enum phase phase;
     int lane;
     int asking;      /* the lane that was asked what of the doubtful has arrived; -1: none */
-    int last_lane;   /* the one that got the last chunk */
     bool early;      /* committed before the last answers were there, */
     bool tried;      /* which is tried once */
     unsigned opened; /* bit i: lane i knows the bundle */
@@ -118,7 +117,6 @@ static bool post_chunk(struct shipment *p, int lane)
         post_open(p, lane, false);
     if (p->state.first_ns == 0)
         p->state.first_ns = clock_wall();
-    p->last_lane = lane;
     p->state.sent_bytes += length;
     meter_posted(&s->meter, clock_mono(), length);
     lanes_post(s->lanes, lane, &job);
@@ -163,11 +161,15 @@ static unsigned committing(const struct ship *s)
 /* The lanes that are not to be given chunks now. */
 static unsigned shunned(const struct ship *s)
 {
-    unsigned busy = committing(s);
-    for (int i = 0; i < LANES_MAX; i++)
-        if (lanes_is_up(s->lanes, i) && !(busy & 1u << i))
-            return busy;
-    return 0;
+    unsigned busy = committing(s), reserve = 0;
+    bool free = false;
+    for (int i = 0; i < LANES_MAX; i++) {
+        if (!lanes_carries(s->lanes, i))
+            reserve |= 1u << i;
+        else
+            free = free || !(busy & 1u << i);
+    }
+    return reserve | (free ? busy : 0);
 }
 
 /* The lane with the most room is served first, so that the load spreads. */
@@ -185,16 +187,20 @@ static int roomiest(const struct ship *s, unsigned tried)
     return best;
 }
 
-/* The lane that a commit keeps busy with the least harm. */
+/* The lane that a commit keeps busy with the least harm: one in reserve, one with little to do. */
 static int idlest(const struct ship *s)
 {
     unsigned busy = committing(s);
     int best = -1;
-    int64_t most = -1;
+    int64_t most = -1, window = s->o.lanes.window;
     for (int i = 0; i < LANES_MAX; i++) {
-        int64_t room = lanes_room(s->lanes, i, s->o.lanes.window) / (busy & 1u << i ? 2 : 1);
-        if (lanes_is_up(s->lanes, i) && room > most) {
-            most = room;
+        if (!lanes_is_up(s->lanes, i))
+            continue;
+        int64_t worth = lanes_room(s->lanes, i, window) + (lanes_carries(s->lanes, i) ? 0 : window);
+        if (busy & 1u << i)
+            worth /= 4;
+        if (worth > most) {
+            most = worth;
             best = i;
         }
     }
@@ -210,10 +216,8 @@ static void commit_ready(struct ship *s)
         if (p->phase != PHASE_FRESH && p->phase != PHASE_FLOW)
             continue;
         p->early = !plan_complete(&p->plan);
-        if (!p->early)
+        if (!p->early || (!p->tried && plan_all_taken(&p->plan)))
             lane = idlest(s);
-        else if (!p->tried && plan_all_taken(&p->plan) && lanes_is_up(s->lanes, p->last_lane))
-            lane = p->last_lane;
         if (lane < 0)
             continue;
         p->tried = p->tried || p->early;
@@ -436,6 +440,8 @@ static void on_bundle_event(struct shipment *p, const struct lane_event *e)
         if (p->phase != PHASE_DEAD && p->phase != PHASE_HALTED) {
             crash_point("push:receipt");
             p->phase = PHASE_HALTED;
+            if (p->state.first_ns != 0 && p->state.last_ns == 0)
+                p->state.last_ns = clock_wall(); /* before the last chunks' own answers */
             p->o.received(p->o.ctx, &e->receipt);
         }
         break;
@@ -524,7 +530,7 @@ enum status ship_add(struct ship *s, const struct shipment_order *o, struct ship
     p->o = *o;
     p->o.path = NULL;
     p->phase = o->open.resume ? PHASE_ASK : PHASE_FRESH;
-    p->lane = p->asking = p->last_lane = -1;
+    p->lane = p->asking = -1;
     struct shipment **at = &s->first;
     while (*at && !goes_before(p, *at))
         at = &(*at)->next;
