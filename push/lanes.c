@@ -2,171 +2,24 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "push/lanes_inner.h"
 
-#define NUMBERS 1000000
-#define BACKOFF_MAX_S 60
-#define HUMAN_RETRY_MS 60000
 #define AT_ONCE 8                      /* handshakes side by side: a server may allow fewer */
-#define SECOND_KNOCK_NS (3 * NS_PER_S) /* a first connection that hangs may be the only one that does */
-#define KNOCK_FIRST_MS 1000            /* between SYNs: while no round trip is known, */
-#define KNOCK_MIN_MS 500               /* and while the line has been down a short time, */
-#define KNOCK_MAX_MS 5000              /* and a long one */
-#define KNOCK_SHARE 20                 /* of the time that it has been down */
-#define SETTLED_NS (60 * NS_PER_S)     /* a connection that stood so long was none in vain */
-#define PATIENT_NS (5 * NS_PER_S)      /* that many knocks were back-off enough */
+#define GRACE_MIN_NS (500 * NS_PER_MS)
+#define GRACE_TRIPS 3
 #define WAIT_GAP_NS NS_PER_S           /* a longer pause in the waiting begins a sample anew */
 
-struct slot {
-    struct lane *lane; /* NULL: down */
-    int number;        /* of this lane among all there ever were; modulo LANES_MAX: the slot's */
-    bool up;
-    bool stalled;
-    int failures;       /* in a row: without one useful answer */
-    int64_t begun_mono; /* its lane was started; its lane was up */
-    int64_t up_mono;
-    int64_t due_mono;   /* not started again before */
-};
-
-/* What the lanes carry while bytes wait for them. */
-struct tally {
-    bool waits;
-    int64_t mark_mono;  /* counted up to here */
-    int64_t span_ns, bytes;
-    int64_t limited_ns; /* of all lanes, when the sample began */
-};
-
-struct lanes {
-    struct lanes_options o;
-    struct lane_options lane;
-    struct mailbox *box;
-    struct loop_timer *timer;
-    struct slot slot[LANES_MAX];
-    struct lanes_state state;
-    struct lanes_fit fit;
-    struct tally tally;
-    int at_once;        /* handshakes side by side */
-    int scout;          /* the slot that looks for the line; -1: none */
-    int64_t lost_mono;  /* since then nothing is acknowledged; 0: all is well */
-    char said[sizeof((struct fault *)0)->text]; /* the last trouble that was logged */
-};
-
-int64_t lanes_backoff_ms(int n, unsigned random)
-{
-    int64_t s = n > 5 ? BACKOFF_MAX_S : (int64_t)1 << (n < 0 ? 0 : n);
-    int64_t ms = (s < BACKOFF_MAX_S ? s : BACKOFF_MAX_S) * 1000;
-    return ms - ms / 4 * (int64_t)(random % 1001) / 1000;
-}
-
-static unsigned any_number(void)
-{
-    unsigned n = 0;
-    if (getrandom(&n, sizeof n, GRND_NONBLOCK) != (ssize_t)sizeof n)
-        n = (unsigned)clock_mono();
-    return n;
-}
-
-/* ---- starting lanes ---- */
-
-static int alive(const struct lanes *l)
-{
-    int n = 0;
-    for (int i = 0; i < LANES_MAX; i++)
-        n += l->slot[i].lane != NULL;
-    return n;
-}
-
-static int connecting(const struct lanes *l, int64_t *oldest)
-{
-    int n = 0;
-    *oldest = INT64_MAX;
-    for (int i = 0; i < LANES_MAX; i++) {
-        if (!l->slot[i].lane || l->slot[i].up)
-            continue;
-        n++;
-        if (l->slot[i].begun_mono < *oldest)
-            *oldest = l->slot[i].begun_mono;
-    }
-    return n;
-}
-
-static bool any_stalled(const struct lanes *l)
-{
-    for (int i = 0; i < LANES_MAX; i++)
-        if (l->slot[i].stalled)
-            return true;
-    return false;
-}
-
-/* Beside those that carry there is one in reserve, which waits for receipts. */
-static int target(const struct lanes *l)
-{
-    int n = l->fit.wanted + (l->o.count == 0 ? 1 : 0);
-    return n < LANES_MAX ? n : LANES_MAX;
-}
-
-/* May one more be started now? */
-static bool may_start(const struct lanes *l, int64_t now)
-{
-    int64_t oldest;
-    int trying = connecting(l, &oldest), have = alive(l);
-    bool down = l->state.up == 0 && l->state.trouble.grade != ST_OK;
-    if (down)
-        return trying == 0 || (trying == 1 && now - oldest > SECOND_KNOCK_NS);
-    if (have < target(l))
-        return trying < l->at_once;
-    return any_stalled(l) && l->scout < 0 && have < LANES_MAX;
-}
-
-static int knock_ms(const struct lanes *l, int64_t now)
-{
-    int64_t rtt_ms = l->state.rtt_ns / NS_PER_MS;
-    int64_t least = rtt_ms == 0 ? KNOCK_FIRST_MS : 2 * rtt_ms > KNOCK_MIN_MS ? 2 * rtt_ms : KNOCK_MIN_MS;
-    int64_t since = l->lost_mono ? l->lost_mono : l->state.up == 0 ? l->state.since_mono : now;
-    int64_t ms = (now - since) / NS_PER_MS / KNOCK_SHARE;
-    return (int)(ms < least ? least : ms > KNOCK_MAX_MS ? KNOCK_MAX_MS : ms);
-}
-
-static void start(struct lanes *l, int i, int64_t now)
-{
-    struct slot *s = &l->slot[i];
-    struct fault why;
-    l->lane.knock_ms = knock_ms(l, now);
-    s->number = (s->number / LANES_MAX + 1) % NUMBERS * LANES_MAX + i;
-    if (lane_start(&l->lane, s->number, l->box, &s->lane, &why) != ST_OK) {
-        log_error(AT(.stage = "ship"), "cannot start a connection: %s", why.text);
-        s->due_mono = now + lanes_backoff_ms(++s->failures, any_number()) * NS_PER_MS;
-        return;
-    }
-    s->begun_mono = now;
-    if (any_stalled(l) && l->scout < 0)
-        l->scout = i;
-}
-
-/* Starts what is due, and sets the timer for what is not. */
-static void turn(struct lanes *l)
-{
-    int64_t now = clock_mono(), next = INT64_MAX;
-    for (int i = 0; i < LANES_MAX && may_start(l, now); i++) {
-        struct slot *s = &l->slot[i];
-        if (s->lane)
-            continue;
-        if (s->due_mono <= now)
-            start(l, i, now);
-        else if (s->due_mono < next)
-            next = s->due_mono;
-    }
-    if (l->state.up == 0 && next > now + SECOND_KNOCK_NS)
-        next = now + SECOND_KNOCK_NS;
-    loop_timer_set(l->timer, next == INT64_MAX ? -1 : (next - now) / NS_PER_MS + 1, 0);
-}
+static void judge(struct lanes *l);
 
 static void on_timer(void *ctx)
 {
-    turn(ctx);
+    struct lanes *l = ctx;
+    if (l->judge_mono != 0 && clock_mono() >= l->judge_mono)
+        judge(l);
+    lanes_start(l);
 }
 
 /* ---- how many ---- */
@@ -203,8 +56,8 @@ static void pass(struct lanes *l, int64_t bytes)
 {
     struct tally *t = &l->tally;
     int64_t now = clock_mono(), passed = now - t->mark_mono;
-    if (!t->waits) {
-        if (passed > WAIT_GAP_NS) {
+    if (!t->waits || l->lost_mono != 0) {
+        if (l->lost_mono != 0 || passed > WAIT_GAP_NS) {
             begin_sample(l);
             fit_warm_up(&l->fit);
         }
@@ -222,7 +75,7 @@ static void pass(struct lanes *l, int64_t bytes)
                  "%s %d", s.up, (double)s.bytes * 8e3 / (double)s.span_ns,
                  (double)l->state.rtt_ns / NS_PER_MS,
                  l->fit.wanted > before ? "tries" : "no more than with", l->fit.wanted);
-        turn(l);
+        lanes_start(l);
     }
     l->state.wanted = l->fit.wanted;
     begin_sample(l);
@@ -251,10 +104,12 @@ static void end_lane(struct lanes *l, int i)
     begin_sample(l);
 }
 
-/* The scout is up: so the line is there. What has not moved since it set out is dead. */
-static void bury_the_dead(struct lanes *l, int64_t set_out)
+/* The scout is up: so the line is there. What has not moved since it set out, and does not soon,
+ * is dead: its TCP may be waiting for minutes. */
+static void judge(struct lanes *l)
 {
     int dead = 0;
+    l->judge_mono = 0;
     for (int i = 0; i < LANES_MAX; i++) {
         struct lane_event e = {.mail = {.kind = LANE_DOWN}, .lane = i, .reached = true};
         struct lane_pulse p;
@@ -262,7 +117,7 @@ static void bury_the_dead(struct lanes *l, int64_t set_out)
             continue;
         l->slot[i].stalled = false;
         lane_pulse(l->slot[i].lane, &p);
-        if (p.heard_mono >= set_out)
+        if (p.heard_mono >= l->set_out)
             continue;
         fault(&e.why, ST_RETRY, "%.100s does not answer on this connection any more", l->lane.host);
         end_lane(l, i);
@@ -270,8 +125,10 @@ static void bury_the_dead(struct lanes *l, int64_t set_out)
         l->o.event(l->o.ctx, &e);
         dead++;
     }
-    log_info(AT(.stage = "ship"), "the line to %s is back after %.1f s: %d of its connections are "
-             "made anew", l->lane.host, (double)(clock_mono() - l->lost_mono) / NS_PER_S, dead);
+    if (l->lost_mono == 0)
+        return;
+    log_info(AT(.stage = "ship"), "the line to %s is back after %.1f s; connections made anew: %d",
+             l->lane.host, (double)(clock_mono() - l->lost_mono) / NS_PER_S, dead);
     l->lost_mono = 0;
 }
 
@@ -321,26 +178,13 @@ static void say_down(struct lanes *l, const struct fault *why)
                  l->lane.host, why->text);
 }
 
-/* When a lane that went down may be started again. One whose knocks nobody answered has waited
- * long enough by that. */
-static int64_t next_try(struct slot *s, const struct lane_event *e, int64_t now)
-{
-    if (s->up_mono && now - s->up_mono > SETTLED_NS)
-        s->failures = 0;
-    if (e->why.grade == ST_REJECT)
-        return now + HUMAN_RETRY_MS * NS_PER_MS;
-    if (!e->reached && now - s->begun_mono > PATIENT_NS)
-        return now;
-    return now + lanes_backoff_ms(s->failures++, any_number()) * NS_PER_MS;
-}
-
 static void took_down(struct lanes *l, const struct lane_event *e)
 {
     struct slot *s = &l->slot[e->lane];
     int64_t now = clock_mono();
     bool was_up = s->up;
     end_lane(l, e->lane);
-    s->due_mono = next_try(s, e, now);
+    s->due_mono = lanes_next_try(s, e, now);
     s->up_mono = 0;
     /* Refused in the middle of the greeting: perhaps too many at once. */
     if (!was_up && e->reached && l->at_once > 1)
@@ -356,7 +200,7 @@ static void took_stall(struct lanes *l, const struct lane_event *e)
 {
     if (!l->slot[e->lane].up)
         return;
-    if (!any_stalled(l)) {
+    if (!lanes_any_stalled(l)) {
         l->lost_mono = clock_mono();
         log_info(AT(.stage = "ship"), "%s acknowledges nothing any more: is the line cut? Another "
                  "connection is tried", l->lane.host);
@@ -372,7 +216,7 @@ static void took_answer(struct lanes *l, const struct lane_event *e)
     s->stalled = false;
     if (e->mail.kind == LANE_GOT)
         pass(l, e->length);
-    if (l->lost_mono == 0 || any_stalled(l))
+    if (l->lost_mono == 0 || lanes_any_stalled(l))
         return;
     log_info(AT(.stage = "ship"), "the line to %s moves again after %.1f s", l->lane.host,
              (double)(clock_mono() - l->lost_mono) / NS_PER_S);
@@ -381,9 +225,15 @@ static void took_answer(struct lanes *l, const struct lane_event *e)
         end_lane(l, l->scout);
 }
 
+/* Answers to what TCP sends again now need so long. */
+static int64_t grace(const struct lanes *l)
+{
+    int64_t trips = GRACE_TRIPS * l->state.rtt_ns;
+    return trips > GRACE_MIN_NS ? trips : GRACE_MIN_NS;
+}
+
 static void take(struct lanes *l, const struct lane_event *e)
 {
-    int64_t set_out = l->slot[e->lane].begun_mono;
     bool scout = l->scout == e->lane;
     switch ((enum lane_event_kind)e->mail.kind) {
     case LANE_UP:
@@ -391,8 +241,8 @@ static void take(struct lanes *l, const struct lane_event *e)
         l->o.event(l->o.ctx, e);
         if (scout)
             l->scout = -1;
-        if (scout && any_stalled(l))
-            bury_the_dead(l, set_out);
+        if (scout && lanes_any_stalled(l))
+            l->judge_mono = clock_mono() + grace(l);
         break;
     case LANE_DOWN:
         took_down(l, e);
@@ -409,7 +259,7 @@ static void take(struct lanes *l, const struct lane_event *e)
         l->o.event(l->o.ctx, e);
         return;
     }
-    turn(l);
+    lanes_start(l);
 }
 
 static void on_mail(void *ctx, int fd)

@@ -1,0 +1,142 @@
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "push/lanes_inner.h"
+
+#define NUMBERS 1000000
+#define BACKOFF_MAX_S 60
+#define HUMAN_RETRY_MS 60000
+#define SECOND_KNOCK_NS (3 * NS_PER_S) /* a first connection that hangs may be the only one that does */
+#define KNOCK_FIRST_MS 1000            /* between SYNs: while no round trip is known, */
+#define KNOCK_MIN_MS 500               /* and while the line has been down a short time, */
+#define KNOCK_MAX_MS 5000              /* and a long one */
+#define KNOCK_SHARE 20                 /* of the time that it has been down */
+#define SETTLED_NS (60 * NS_PER_S)     /* a connection that stood so long was none in vain */
+#define PATIENT_NS (5 * NS_PER_S)      /* that many knocks were back-off enough */
+
+int64_t lanes_backoff_ms(int n, unsigned random)
+{
+    int64_t s = n > 5 ? BACKOFF_MAX_S : (int64_t)1 << (n < 0 ? 0 : n);
+    int64_t ms = (s < BACKOFF_MAX_S ? s : BACKOFF_MAX_S) * 1000;
+    return ms - ms / 4 * (int64_t)(random % 1001) / 1000;
+}
+
+static unsigned any_number(void)
+{
+    unsigned n = 0;
+    if (getrandom(&n, sizeof n, GRND_NONBLOCK) != (ssize_t)sizeof n)
+        n = (unsigned)clock_mono();
+    return n;
+}
+
+static int alive(const struct lanes *l)
+{
+    int n = 0;
+    for (int i = 0; i < LANES_MAX; i++)
+        n += l->slot[i].lane != NULL;
+    return n;
+}
+
+static int connecting(const struct lanes *l, int64_t *oldest)
+{
+    int n = 0;
+    *oldest = INT64_MAX;
+    for (int i = 0; i < LANES_MAX; i++) {
+        if (!l->slot[i].lane || l->slot[i].up)
+            continue;
+        n++;
+        if (l->slot[i].begun_mono < *oldest)
+            *oldest = l->slot[i].begun_mono;
+    }
+    return n;
+}
+
+bool lanes_any_stalled(const struct lanes *l)
+{
+    for (int i = 0; i < LANES_MAX; i++)
+        if (l->slot[i].stalled)
+            return true;
+    return false;
+}
+
+/* Beside those that carry there is one in reserve, which waits for receipts. */
+static int target(const struct lanes *l)
+{
+    int n = l->fit.wanted + (l->o.count == 0 ? 1 : 0);
+    return n < LANES_MAX ? n : LANES_MAX;
+}
+
+/* May one more be started now? */
+static bool may_start(const struct lanes *l, int64_t now)
+{
+    int64_t oldest;
+    int trying = connecting(l, &oldest), have = alive(l);
+    bool down = l->state.up == 0 && l->state.trouble.grade != ST_OK;
+    if (down)
+        return trying == 0 || (trying == 1 && now - oldest > SECOND_KNOCK_NS);
+    if (have < target(l))
+        return trying < l->at_once;
+    return lanes_any_stalled(l) && l->scout < 0 && l->judge_mono == 0 && have < LANES_MAX;
+}
+
+static int knock_ms(const struct lanes *l, int64_t now)
+{
+    int64_t rtt_ms = l->state.rtt_ns / NS_PER_MS;
+    int64_t least = rtt_ms == 0 ? KNOCK_FIRST_MS : 2 * rtt_ms > KNOCK_MIN_MS ? 2 * rtt_ms : KNOCK_MIN_MS;
+    int64_t since = l->lost_mono ? l->lost_mono : l->state.up == 0 ? l->state.since_mono : now;
+    int64_t ms = (now - since) / NS_PER_MS / KNOCK_SHARE;
+    return (int)(ms < least ? least : ms > KNOCK_MAX_MS ? KNOCK_MAX_MS : ms);
+}
+
+static void start(struct lanes *l, int i, int64_t now)
+{
+    struct slot *s = &l->slot[i];
+    struct fault why;
+    l->lane.knock_ms = knock_ms(l, now);
+    s->number = (s->number / LANES_MAX + 1) % NUMBERS * LANES_MAX + i;
+    if (lane_start(&l->lane, s->number, l->box, &s->lane, &why) != ST_OK) {
+        log_error(AT(.stage = "ship"), "cannot start a connection: %s", why.text);
+        s->due_mono = now + lanes_backoff_ms(++s->failures, any_number()) * NS_PER_MS;
+        return;
+    }
+    s->begun_mono = now;
+    if (lanes_any_stalled(l) && l->scout < 0) {
+        l->scout = i;
+        l->set_out = now;
+    }
+}
+
+void lanes_start(struct lanes *l)
+{
+    int64_t now = clock_mono(), next = INT64_MAX;
+    for (int i = 0; i < LANES_MAX && may_start(l, now); i++) {
+        struct slot *s = &l->slot[i];
+        if (s->lane)
+            continue;
+        if (s->due_mono <= now)
+            start(l, i, now);
+        else if (s->due_mono < next)
+            next = s->due_mono;
+    }
+    if (l->state.up == 0 && next > now + SECOND_KNOCK_NS)
+        next = now + SECOND_KNOCK_NS;
+    if (l->judge_mono != 0 && l->judge_mono < next)
+        next = l->judge_mono > now ? l->judge_mono : now;
+    loop_timer_set(l->timer, next == INT64_MAX ? -1 : (next - now) / NS_PER_MS + 1, 0);
+}
+
+/* One whose knocks nobody answered has waited
+ * long enough by that. */
+int64_t lanes_next_try(struct slot *s, const struct lane_event *e, int64_t now)
+{
+    if (s->up_mono && now - s->up_mono > SETTLED_NS)
+        s->failures = 0;
+    if (e->why.grade == ST_REJECT)
+        return now + HUMAN_RETRY_MS * NS_PER_MS;
+    if (!e->reached && now - s->begun_mono > PATIENT_NS)
+        return now;
+    return now + lanes_backoff_ms(s->failures++, any_number()) * NS_PER_MS;
+}
