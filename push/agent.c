@@ -20,7 +20,7 @@ struct agent {
     struct flow *flow;
     struct loop_timer *timer;
     bool interrupted;
-    char lanes[16], trouble[512], mode[16]; /* as noted */
+    char lanes[16], rtt[16], trouble[512], mode[16]; /* as noted */
 };
 
 static const char *mode_word(enum order_mode mode)
@@ -41,13 +41,20 @@ static void note(struct agent *a, const char *key, const char *value, char *note
 static void note_all(struct agent *a)
 {
     struct flow_state s;
-    char lanes[16];
+    char lanes[16], rtt[16] = "";
+    const char *trouble = "";
     flow_state(a->flow, &s);
     snprintf(lanes, sizeof lanes, "%d", s.line->up);
     note(a, NOTE_LANES, lanes, a->lanes, sizeof a->lanes);
     note(a, NOTE_MODE, mode_word(s.mode), a->mode, sizeof a->mode);
-    note(a, NOTE_TROUBLE, s.line->up == 0 && s.line->trouble.grade != ST_OK
-                              ? s.line->trouble.text : "", a->trouble, sizeof a->trouble);
+    if (s.line->rtt_ns > 0)
+        snprintf(rtt, sizeof rtt, "%.0f", (double)s.line->rtt_ns / NS_PER_MS);
+    note(a, NOTE_RTT, rtt, a->rtt, sizeof a->rtt);
+    if (s.line->up == 0 && s.line->trouble.grade != ST_OK)
+        trouble = s.line->trouble.text;
+    else if (s.line->lost_mono != 0)
+        trouble = "the far end acknowledges nothing any more: is the line cut?";
+    note(a, NOTE_TROUBLE, trouble, a->trouble, sizeof a->trouble);
 }
 
 static void on_tick(void *ctx)
@@ -137,6 +144,7 @@ enum status agent_open(const struct agent_options *o, struct agent **out, struct
     a->o = *o;
     a->config = *o->config;
     a->spool.lock = -1;
+    snprintf(a->rtt, sizeof a->rtt, "?");
     snprintf(a->lanes, sizeof a->lanes, "?"); /* what an agent before us noted is void */
     snprintf(a->mode, sizeof a->mode, "?");
     snprintf(a->trouble, sizeof a->trouble, "?");

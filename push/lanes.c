@@ -56,8 +56,8 @@ static void pass(struct lanes *l, int64_t bytes)
 {
     struct tally *t = &l->tally;
     int64_t now = clock_mono(), passed = now - t->mark_mono;
-    if (!t->waits || l->lost_mono != 0) {
-        if (l->lost_mono != 0 || passed > WAIT_GAP_NS) {
+    if (!t->waits || l->state.lost_mono != 0) {
+        if (l->state.lost_mono != 0 || passed > WAIT_GAP_NS) {
             begin_sample(l);
             fit_warm_up(&l->fit);
         }
@@ -125,11 +125,11 @@ static void judge(struct lanes *l)
         l->o.event(l->o.ctx, &e);
         dead++;
     }
-    if (l->lost_mono == 0)
+    if (l->state.lost_mono == 0)
         return;
     log_info(AT(.stage = "ship"), "the line to %s is back after %.1f s; connections made anew: %d",
-             l->lane.host, (double)(clock_mono() - l->lost_mono) / NS_PER_S, dead);
-    l->lost_mono = 0;
+             l->lane.host, (double)(clock_mono() - l->state.lost_mono) / NS_PER_S, dead);
+    l->state.lost_mono = 0;
 }
 
 static void took_up(struct lanes *l, const struct lane_event *e)
@@ -201,7 +201,7 @@ static void took_stall(struct lanes *l, const struct lane_event *e)
     if (!l->slot[e->lane].up)
         return;
     if (!lanes_any_stalled(l)) {
-        l->lost_mono = clock_mono();
+        l->state.lost_mono = clock_mono();
         log_info(AT(.stage = "ship"), "%s acknowledges nothing any more: is the line cut? Another "
                  "connection is tried", l->lane.host);
     }
@@ -216,11 +216,11 @@ static void took_answer(struct lanes *l, const struct lane_event *e)
     s->stalled = false;
     if (e->mail.kind == LANE_GOT)
         pass(l, e->length);
-    if (l->lost_mono == 0 || lanes_any_stalled(l))
+    if (l->state.lost_mono == 0 || lanes_any_stalled(l))
         return;
     log_info(AT(.stage = "ship"), "the line to %s moves again after %.1f s", l->lane.host,
-             (double)(clock_mono() - l->lost_mono) / NS_PER_S);
-    l->lost_mono = 0;
+             (double)(clock_mono() - l->state.lost_mono) / NS_PER_S);
+    l->state.lost_mono = 0;
     if (l->scout >= 0)
         end_lane(l, l->scout);
 }

@@ -30,6 +30,8 @@ struct lanes_state {
     bool fitted;             /* `wanted` was found by measurement */
     int64_t rtt_ns;          /* the least round trip seen; 0: not known */
     int64_t since_mono;      /* when the line last came up or went down */
+    int64_t lost_mono;       /* connections are up, but since then nothing is acknowledged; 0: all
+                                is well */
     struct fault trouble;    /* why it is down; grade ST_OK: no trouble so far */
     struct wire_hello hello; /* of the far end, as last heard */
 };

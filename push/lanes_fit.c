@@ -2,8 +2,8 @@
 
 #define WINDOW (2 << 20)     /* of a channel of OpenSSH's server */
 #define LINE 50e6            /* bytes a second for which there are windows from the start */
-#define ROUNDS 6             /* round trips in a sample */
-#define SPAN_MIN_NS 1500000000LL
+#define ROUNDS 8             /* round trips in a sample */
+#define SPAN_MIN_NS 2500000000LL
 #define LIMITED 0.10         /* share of the time before a full window that asks for more */
 #define GAIN 1.05            /* what a try must bring */
 #define REST_SAMPLES 40      /* after one that brought nothing */

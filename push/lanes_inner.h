@@ -36,7 +36,6 @@ struct lanes {
     int scout;          /* the slot that looks for the line; -1: none */
     int64_t set_out;    /* when the last one did, */
     int64_t judge_mono; /* and when those that have not moved since are given up; 0: not yet */
-    int64_t lost_mono;  /* since then nothing is acknowledged; 0: all is well */
     char said[sizeof((struct fault *)0)->text]; /* the last trouble that was logged */
 };
 

@@ -86,7 +86,7 @@ static int knock_ms(const struct lanes *l, int64_t now)
 {
     int64_t rtt_ms = l->state.rtt_ns / NS_PER_MS;
     int64_t least = rtt_ms == 0 ? KNOCK_FIRST_MS : 2 * rtt_ms > KNOCK_MIN_MS ? 2 * rtt_ms : KNOCK_MIN_MS;
-    int64_t since = l->lost_mono ? l->lost_mono : l->state.up == 0 ? l->state.since_mono : now;
+    int64_t since = l->state.lost_mono ? l->state.lost_mono : l->state.up == 0 ? l->state.since_mono : now;
     int64_t ms = (now - since) / NS_PER_MS / KNOCK_SHARE;
     return (int)(ms < least ? least : ms > KNOCK_MAX_MS ? KNOCK_MAX_MS : ms);
 }

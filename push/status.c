@@ -27,6 +27,7 @@ void status_agent(const char *spool, struct journal *j, struct agent_seen *out)
         return;
     journal_noted(j, NOTE_MODE, out->mode, sizeof out->mode);
     journal_noted(j, NOTE_LANES, out->lanes_up, sizeof out->lanes_up);
+    journal_noted(j, NOTE_RTT, out->rtt_ms, sizeof out->rtt_ms);
     journal_noted(j, NOTE_AUTO, out->choice, sizeof out->choice);
     journal_noted(j, NOTE_FIGURES, out->figures, sizeof out->figures);
     journal_noted(j, NOTE_TROUBLE, out->trouble, sizeof out->trouble);

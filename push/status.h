@@ -16,6 +16,7 @@
  * any may be missing: */
 #define NOTE_MODE "mode"         /* "parallel", "serial", "batch": the policy in force */
 #define NOTE_LANES "lanes_up"    /* "3": connections that are up */
+#define NOTE_RTT "rtt_ms"        /* "160": the least round trip seen; "" while not known */
 #define NOTE_AUTO "auto"         /* what method = auto chose, and why; "" with another method */
 #define NOTE_FIGURES "auto_json" /* the same as a JSON object */
 #define NOTE_TROUBLE "trouble"   /* why no connection is up, or why shipping pauses; "" */
@@ -40,7 +41,7 @@ int status_command(const struct config *c, const struct status_options *o);
 struct agent_seen {
     bool running;
     long pid;
-    char mode[16], lanes_up[8], trouble[512]; /* "" when nothing runs, or it has not said */
+    char mode[16], lanes_up[8], rtt_ms[8], trouble[512]; /* "" when nothing runs, or it has not said */
     char choice[400], figures[600];           /* likewise */
 };
 /* Does somebody hold the spool's lock (spool_holder), and what did it note? j may be NULL. */

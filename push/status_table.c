@@ -73,6 +73,8 @@ static void print_agent(const struct status_picture *p, FILE *to)
         fprintf(to, ", mode %s", a->mode);
     if (a->lanes_up[0])
         fprintf(to, ", %s connection%s up", a->lanes_up, strcmp(a->lanes_up, "1") == 0 ? "" : "s");
+    if (a->rtt_ms[0])
+        fprintf(to, ", round trip %s ms", a->rtt_ms);
     fputc('\n', to);
     if (a->choice[0])
         screen_say(to, 9, "auto:    ", a->choice);

@@ -86,6 +86,33 @@ static void test_resume_believes_the_far_end(void **state)
     plan_free(&whole);
 }
 
+static void test_what_is_in_doubt_is_asked_for_not_sent_again(void **state)
+{
+    struct plan p = {.size = 400, .finished = true};
+    const struct extent have[] = {{0, 150}, {300, 50}};
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        expect_take(&p, 100, false, 100 * i, 100);
+    assert_true(plan_all_taken(&p));
+    assert_true(plan_doubt(&p, 0, 100)); /* their lane died; 200 to 300 is under way on another */
+    assert_true(plan_doubt(&p, 100, 100));
+    assert_true(plan_doubt(&p, 300, 100));
+    assert_false(plan_all_taken(&p));
+    expect_nothing(&p, 1000, true);
+    assert_true(plan_settle(&p, have, 2));
+    expect_take(&p, 1000, false, 150, 50);
+    expect_take(&p, 1000, false, 350, 50);
+    expect_nothing(&p, 1000, true);
+    assert_true(plan_got(&p, 150, 50) && plan_got(&p, 350, 50) && !plan_complete(&p));
+    assert_true(plan_got(&p, 200, 100));
+    assert_true(plan_complete(&p));
+    /* The far end's account is all that counts, but what is on its way stays there. */
+    assert_true(plan_resume(&p, have, 2) && plan_flies(&p, 350, 50));
+    expect_take(&p, 1000, false, 150, 150);
+    expect_nothing(&p, 1000, true);
+    plan_free(&p);
+}
+
 static void check_invariants(const struct ranges *r)
 {
     for (size_t i = 0; i < r->count; i++) {
@@ -149,6 +176,7 @@ int main(void)
         cmocka_unit_test(test_growing_bundle),
         cmocka_unit_test(test_lost_chunks_are_taken_again),
         cmocka_unit_test(test_resume_believes_the_far_end),
+        cmocka_unit_test(test_what_is_in_doubt_is_asked_for_not_sent_again),
         cmocka_unit_test(test_ranges_against_a_bitmap),
         cmocka_unit_test(test_back_off),
     };
