@@ -132,6 +132,10 @@ bench-speed:                              ## an exposure against the public tool
 	@scripts/deps bench
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs build/gcc/codec-bench
 	@tests/bench/speed
+bench-wan:                                ## against the public file movers on long lines (root, slow)
+	@scripts/deps bench
+	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
+	@tests/wan/bench
 fresh-check:                              ## demo and test in a minimal Debian 12 (root, slow)
 	@scripts/fresh-check
 etc: programs                             ## write etc/*.conf anew from the settings rows
@@ -152,4 +156,4 @@ help:                                     ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | \
 	    awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed fresh-check etc install clean help
+.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan fresh-check etc install clean help

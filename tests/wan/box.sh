@@ -8,6 +8,7 @@
 #   box_cut; box_restore       as an anchor does to a cable; nothing of what was under way arrives
 #   box_count                  the relay's counters now, one JSON object; $BOX_LOG has one a second
 #   box_used BEFORE AFTER      of two such objects: the share of the time the line was busy (near to far)
+#   box_iperf FLOWS SECONDS [CONGESTION]                  what iperf3 gets through, Mbit/s
 #   box_down                   also done at exit
 # Loss and rate hold in both directions, IP bytes count. lib.sh's start_sshd, push and start_push
 # use the box from box_up on (FAR_IP, FAR_RUN, NEAR_RUN). The relay works wherever root does, so netem
@@ -114,4 +115,21 @@ box_count() { box_tell HUP asked && grep '"event":"asked"' "$BOX_LOG" | tail -n 
 box_used() {
     jq -n --argjson a "$1" --argjson b "$2" \
         '($b.near_to_far.busy_s - $a.near_to_far.busy_s) / ($b.mono - $a.mono) * 1000 | round / 1000'
+}
+
+# box_iperf FLOWS SECONDS [CONGESTION]: Mbit/s of payload that iperf3 carries from near to far,
+# its first five seconds left out; nothing when it failed. Needs an opened box.
+box_iperf() {
+    local server got
+    "${FAR_RUN[@]}" iperf3 -s -1 >/dev/null 2>&1 </dev/null &
+    server=$!
+    for _ in {1..500}; do
+        [ -z "$(box_far ss -Hltn sport = :5201)" ] || break
+        sleep 0.01
+    done
+    got=$(timeout "$(($2 + 60))" ip netns exec "$BOX_NEAR" iperf3 -J -c "$BOX_FAR_IP" -P "$1" -t "$2" -O 5 ${3:+-C "$3"} |
+        jq -r '.end.sum_received.bits_per_second / 1e4 | round / 100 | select(. > 0)' 2>/dev/null)
+    kill "$server" 2>/dev/null
+    wait "$server" 2>/dev/null
+    echo "$got"
 }
