@@ -123,16 +123,45 @@ int pool_threads(const struct pool *p)
     return p->threads;
 }
 
-void pool_submit(struct pool *p, struct pool_job *job)
+static void put(struct pool *p, struct pool_job *job)
 {
-    pthread_mutex_lock(&p->lock);
     struct mail **at = &p->queue;
     while (*at && job_of(*at)->urgency >= job->urgency)
         at = &(*at)->next;
     job->mail.next = *at;
     *at = &job->mail;
+}
+
+void pool_submit(struct pool *p, struct pool_job *job)
+{
+    pthread_mutex_lock(&p->lock);
+    put(p, job);
     p->waiting++;
     pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void pool_hurry(struct pool *p, const void *group, int urgency)
+{
+    struct mail *taken = NULL, **end = &taken;
+    pthread_mutex_lock(&p->lock);
+    for (struct mail **at = &p->queue; *at;) {
+        struct mail *m = *at;
+        if (job_of(m)->group != group) {
+            at = &m->next;
+            continue;
+        }
+        *at = m->next;
+        *end = m;
+        end = &m->next;
+    }
+    *end = NULL;
+    while (taken) {
+        struct pool_job *job = job_of(taken);
+        taken = taken->next;
+        job->urgency = urgency;
+        put(p, job);
+    }
     pthread_mutex_unlock(&p->lock);
 }
 

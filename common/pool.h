@@ -19,12 +19,15 @@ struct pool_job {
     void (*run)(struct pool_job *job);  /* on a worker thread */
     void (*done)(struct pool_job *job); /* on the main thread, from the loop; owns the job */
     int urgency;                        /* larger first; equal: in order of submission */
+    const void *group;                  /* for pool_hurry; may be NULL */
 };
 
 /* threads <= 0: one for each processor of the affinity mask. Results are delivered by `loop`. */
 enum status pool_start(int threads, struct loop *loop, struct pool **out, struct fault *why);
 int pool_threads(const struct pool *p);
 void pool_submit(struct pool *p, struct pool_job *job);
+/* The jobs of this group that wait are as urgent as this from now on. */
+void pool_hurry(struct pool *p, const void *group, int urgency);
 size_t pool_waiting(const struct pool *p); /* submitted and not yet taken by a worker */
 /* Lets running jobs end, calls done() for these and for those never begun (with
  * run() not called: done must cope), joins the threads. NULL is harmless. Not to be

@@ -23,11 +23,6 @@ struct agent {
     char lanes[16], rtt[16], trouble[512], mode[16]; /* as noted */
 };
 
-static const char *mode_word(enum order_mode mode)
-{
-    return mode == ORDER_SERIAL ? "serial" : mode == ORDER_BATCH ? "batch" : "parallel";
-}
-
 static void note(struct agent *a, const char *key, const char *value, char *noted, size_t size)
 {
     struct fault why;
@@ -46,7 +41,7 @@ static void note_all(struct agent *a)
     flow_state(a->flow, &s);
     snprintf(lanes, sizeof lanes, "%d", s.line->up);
     note(a, NOTE_LANES, lanes, a->lanes, sizeof a->lanes);
-    note(a, NOTE_MODE, mode_word(s.mode), a->mode, sizeof a->mode);
+    note(a, NOTE_MODE, order_mode_word(s.mode), a->mode, sizeof a->mode);
     if (s.line->rtt_ns > 0)
         snprintf(rtt, sizeof rtt, "%.0f", (double)s.line->rtt_ns / NS_PER_MS);
     note(a, NOTE_RTT, rtt, a->rtt, sizeof a->rtt);
@@ -71,14 +66,14 @@ static void take_mode(struct agent *a)
     enum order_mode mode;
     if (!spool_take_mode(&a->spool, word, sizeof word))
         return;
-    if (!order_mode_parse(word, &mode) || mode > ORDER_BATCH) {
+    if (!order_mode_parse(word, &mode) || !order_is_policy(mode)) {
         log_warn(AT(.stage = "order"), "a mode '%s' was asked for, which is none", word);
         return;
     }
     struct flow_state s;
     flow_state(a->flow, &s);
-    log_info(AT(.stage = "order"), "mode %s from now on (it was %s)", mode_word(mode),
-             mode_word(s.mode));
+    log_info(AT(.stage = "order"), "mode %s from now on (it was %s)", order_mode_word(mode),
+             order_mode_word(s.mode));
     flow_set_mode(a->flow, mode);
     note_all(a);
 }

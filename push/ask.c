@@ -49,16 +49,16 @@ static enum status wait_for_mode(struct wait_mode *w, struct fault *why)
 
 int mode_command(const struct config *c, enum order_mode mode)
 {
-    static const char *const words[] = {"parallel", "serial", "batch"};
-    struct wait_mode w = {.mode = words[mode]};
+    const char *word = order_mode_word(mode);
+    struct wait_mode w = {.mode = word};
     struct fault why = {.grade = ST_OK};
     long pid = spool_holder(c->set.spool);
     if (pid == 0) {
         fprintf(stderr, "skyferry-push: no agent is running on the spool %s; start one with: "
-                        "skyferry-push run --mode %s\n", c->set.spool, words[mode]);
+                        "skyferry-push run --mode %s\n", c->set.spool, word);
         return EXIT_FAILED;
     }
-    if (spool_wish_mode(c->set.spool, words[mode], &why) == ST_OK &&
+    if (spool_wish_mode(c->set.spool, word, &why) == ST_OK &&
         journal_open(c->set.spool, false, &w.journal, &why) == ST_OK) {
         if (kill((pid_t)pid, SIGUSR1) != 0)
             fault_errno(&why, ST_RETRY, "cannot signal the agent (pid %ld)", pid);
@@ -71,7 +71,7 @@ int mode_command(const struct config *c, enum order_mode mode)
         return EXIT_FAILED;
     }
     printf("the agent (pid %ld) is in %s mode now, until it stops; [ship] mode = %s keeps it\n", pid,
-           words[mode], words[mode]);
+           word, word);
     return EXIT_DONE;
 }
 

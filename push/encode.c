@@ -153,6 +153,12 @@ void encode_cancel(struct encode **e)
     end(me);
 }
 
+void encode_urgency(struct encode *e, int urgency)
+{
+    e->o.urgency = urgency;
+    pool_hurry(e->o.pool, e, urgency);
+}
+
 /* ---- jobs back on the main thread ---- */
 
 static void take_survey(struct encode *e, struct encode_job *j)
@@ -252,6 +258,7 @@ static struct encode_job *new_job(struct encode *e, enum job_kind kind)
     j->job.run = run_job;
     j->job.done = done_job;
     j->job.urgency = e->o.urgency;
+    j->job.group = e;
     j->owner = e;
     j->kind = kind;
     j->fd = -1;

@@ -42,6 +42,8 @@ struct encode_order {
 };
 
 enum status encode_start(const struct encode_order *o, struct encode **out, struct fault *why);
+/* What is still to be encoded of it is as urgent as this from now on. */
+void encode_urgency(struct encode *e, int urgency);
 /* No callback comes any more; jobs under way end by themselves. The bundle file stays. */
 void encode_cancel(struct encode **e);
 

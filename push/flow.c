@@ -30,6 +30,8 @@ const struct flow_row flow_table[EXPOSURE_STATES] = {
 
 #define HOLD_NS (10 * NS_PER_S) /* nothing new is begun after the journal failed */
 
+#define LINE_LOOK_MS 250
+
 static unsigned any_number(void)
 {
     unsigned n = 0;
@@ -168,6 +170,9 @@ static void set_timer(struct flow *f)
         int64_t wait = (due - clock_wall()) / NS_PER_MS + 1;
         ms = wait < 0 ? 0 : wait;
     }
+    /* How far the line has come decides who may be overtaken, and when the next is made ready. */
+    if (f->transit_count > 0 && (ms < 0 || ms > LINE_LOOK_MS))
+        ms = LINE_LOOK_MS;
     if (f->exact_look_ms >= 0 && (ms < 0 || ms > f->exact_look_ms))
         ms = f->exact_look_ms;
     if (f->settling_count > 0 && (ms < 0 || ms > 1000))
@@ -246,6 +251,8 @@ enum status flow_open(const struct flow_options *o, struct flow **out, struct fa
         goto out;
     if ((st = ship_open(&ship, &f->ship, why)) != ST_OK)
         goto out;
+    if ((st = line_open(f, why)) != ST_OK)
+        goto out;
     auto_open(f);
     flow_poke(f);
     *out = f;
@@ -275,6 +282,7 @@ void flow_close(struct flow **flow)
 
 void flow_reconfigure(struct flow *f, const struct config *c)
 {
+    f->line.behind = f->line.behind && c->policy.mode == ORDER_ADAPTIVE;
     f->config.policy = c->policy;
     settings_take_live(&f->config.set, &c->set);
     auto_open(f);
@@ -287,6 +295,7 @@ void flow_reconfigure(struct flow *f, const struct config *c)
 
 void flow_set_mode(struct flow *f, enum order_mode mode)
 {
+    f->line.behind = false;
     f->config.policy.mode = mode;
     flow_poke(f);
 }
@@ -294,6 +303,7 @@ void flow_set_mode(struct flow *f, enum order_mode mode)
 void flow_state(const struct flow *f, struct flow_state *out)
 {
     *out = (struct flow_state){.line = ship_line(f->ship), .mode = f->config.policy.mode,
+                               .behind = f->line.behind, .load = f->load,
                                .under_way = (int)f->transit_count,
                                .last_new_mono = f->last_new_mono, .fatal = f->fatal,
                                .trouble = f->trouble};

@@ -63,6 +63,8 @@ void flow_set_mode(struct flow *f, enum order_mode mode);
 struct flow_state {
     const struct lanes_state *line;
     enum order_mode mode;
+    bool behind;              /* adaptive mode: */
+    struct order_load load;
     int under_way;            /* exposures being encoded or shipped */
     int64_t sent_bytes;       /* of these, so far */
     int64_t last_new_mono;    /* when a new version of a file last came in; 0: never */

@@ -123,7 +123,7 @@ static size_t asked_for_first(struct order_item *items, size_t count)
     size_t asked = 0;
     for (size_t i = 0; i < count; i++) {
         struct order_item item = items[i];
-        if (!item.backfill)
+        if (item.kind != ORDER_BACKFILL)
             continue;
         items[i] = items[asked];
         items[asked++] = item;

@@ -27,6 +27,11 @@ struct flow {
     int64_t last_new_mono;
     int64_t busy_mono;         /* when the line was last known not to be idle */
     int64_t exact_look_ms;     /* exact data are to be thought of again so soon; -1: not by time */
+    struct order_line line;
+    struct order_load load;    /* adaptive mode: as it was weighed last */
+    double shrink;             /* a bundle's bytes over its file's; 0: not known */
+    double encode_pace;        /* s to encode a byte of a file; 0: not known */
+    bool no_room;              /* something waits for room in the spool */
     struct choice chosen;      /* method = auto: of the exposure begun last; method "": none yet */
     bool chosen_said;          /* by this process */
     struct effort near[CHOICE_METHODS]; /* CPU spent here over that of the model */
@@ -57,7 +62,10 @@ void flow_look_again(struct flow *f, int64_t id);
 void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity *out);
 /* Its bundle is encoded and shipped from now on, if there is room for it. */
 void flow_begin(struct flow *f, const struct order_item *item);
-bool flow_is_under_way(const struct flow *f, int64_t id);
+/* NULL: it is not under way. */
+struct transit *flow_transit(const struct flow *f, int64_t id);
+/* Stops it for a while; it goes on when its turn comes. */
+void flow_let_go(struct flow *f, int64_t id);
 
 /* method = auto (flow_auto.c): nothing happens with any other. What was learned before the
  * restart; again after the settings changed. */
@@ -71,6 +79,13 @@ void auto_fidelity(const struct settings *s, const struct exposure *e, struct fi
 void auto_learned(struct flow *f, const struct exposure *e, const struct encode_result *r);
 /* What the line and the far end were found to be, for after a restart. */
 void auto_keep(struct flow *f);
+
+/* The order (flow_order.c). What was learned before the restart. */
+enum status line_open(struct flow *f, struct fault *why);
+/* Of the last exposure encoded: for guesses about the next. */
+void line_learned(struct flow *f, const struct exposure *e, const struct encode_result *r);
+/* Sorts the exposures that wait and are under way, tells those under way, and starts no new ones. */
+void line_arrange(struct flow *f, struct order_item *items, size_t count);
 
 /* Exact data that follow (flow_exact.c): those of `items` that may go now, and, when there is
  * nothing else to do, the next delivery that lacks them. busy: exposures wait or are sent. */

@@ -231,6 +231,7 @@ static void on_learned(void *ctx, const struct exposure *e, const struct encode_
     struct fidelity codec;
     struct fault why;
     char key[128], text[32];
+    line_learned(f, e, r);
     auto_learned(f, e, r);
     if (!(r->pace > 0))
         return;
@@ -241,12 +242,21 @@ static void on_learned(void *ctx, const struct exposure *e, const struct encode_
         flow_trouble(f, &why);
 }
 
-bool flow_is_under_way(const struct flow *f, int64_t id)
+struct transit *flow_transit(const struct flow *f, int64_t id)
 {
     for (size_t i = 0; i < f->transit_count; i++)
         if (transit_exposure(f->transits[i]) == id)
-            return true;
-    return false;
+            return f->transits[i];
+    return NULL;
+}
+
+void flow_let_go(struct flow *f, int64_t id)
+{
+    struct transit *t = flow_transit(f, id);
+    log_debug(AT(.stage = "order", .exposure = transit_name(t)),
+              "makes room for newer ones; it goes on when its turn comes");
+    forget_transit(f, id);
+    transit_drop(&t);
 }
 
 /* Held on to until it is delivered: the same choice and pace give the same bytes. */
@@ -259,14 +269,15 @@ static void choose_codec(struct flow *f, struct exposure *e, struct fidelity *ou
 }
 
 /* ready -> sending, on paper. False: not now. */
-static bool take_up(struct flow *f, struct exposure *e)
+static bool take_up(struct flow *f, struct exposure *e, bool newest)
 {
     struct fidelity codec;
     struct fault why = {.grade = ST_OK};
     choose_codec(f, e, &codec);
-    /* Exact data leave room for an exposure that comes meanwhile. */
-    spool_room(f->o.spool, f->config.set.quota_gib, e->exact ? 2 * e->file.size : e->file.size,
-               &why);
+    /* What is in no hurry leaves room for an exposure that comes meanwhile. */
+    bool spare = e->exact || (!newest && f->transit_count > 0);
+    spool_room(f->o.spool, f->config.set.quota_gib, spare ? 2 * e->file.size : e->file.size, &why);
+    f->no_room |= why.grade == ST_WAIT;
     if (why.grade == ST_OK) {
         encode_id(e, &f->config.camera, &codec, e->bundle_id);
         e->stamp[STAMP_ENCODE] = clock_wall();
@@ -300,14 +311,14 @@ void flow_begin(struct flow *f, const struct order_item *item)
         flow_trouble(f, &why);
         return;
     }
-    if (!found || (e.state == EXPOSURE_READY && !take_up(f, &e)) || e.state != EXPOSURE_SENDING)
+    if (!found || (e.state == EXPOSURE_READY && !take_up(f, &e, item->newest)) || e.state != EXPOSURE_SENDING)
         return;
     choose_codec(f, &e, &codec);
     refresh_id(f, &e, &codec);
     struct transit_order o = {
         .e = &e, .camera = &f->config.camera, .codec = &codec, .spool = f->o.spool,
         .pool = f->pool, .ship = f->ship,
-        .urgency = order_urgency(&f->config.policy, item), .number = ++f->shipments,
+        .urgency = item->exact ? INT_MIN : -item->place, .number = ++f->shipments,
         .resume = item->begun || e.bundle_sha256[0], .ctx = f, .save = on_save,
         .learned = on_learned, .ended = on_ended};
     if (transit_start(&o, &t, &why) == ST_OK)
@@ -320,7 +331,7 @@ static size_t drop_under_way(struct flow *f, struct order_item *items, size_t co
 {
     size_t kept = 0;
     for (size_t i = 0; i < count; i++)
-        if (!flow_is_under_way(f, items[i].id))
+        if (!flow_transit(f, items[i].id))
             items[kept++] = items[i];
     return kept;
 }
@@ -341,26 +352,27 @@ static size_t exposures_first(struct order_item *items, size_t count)
 
 void steps_send(struct flow *f)
 {
-    struct order_item *items = NULL;
-    size_t count = 0;
+    struct order_queue q;
     struct fault why;
     int64_t now = clock_mono();
     bool settling_first = f->settling_count > 0 && now - f->settling_mono < SETTLE_FIRST_NS;
-    f->exact_look_ms = -1;
-    if (settling_first || f->transit_count >= FLOW_TRANSITS)
+    if (settling_first)
         return;
-    if (journal_candidates(f->o.journal, f->o.only_request, &items, &count, &why) != ST_OK) {
+    if (journal_candidates(f->o.journal, f->o.only_request, &f->config.camera, &q, &why) != ST_OK) {
         flow_trouble(f, &why);
         return;
     }
-    count = drop_under_way(f, items, count);
-    size_t own = exposures_first(items, count);
-    size_t under_way = f->transit_count - (size_t)exact_under_way(f);
-    size_t n = order_pick(&f->config.policy, items, own, under_way);
-    for (size_t i = 0; i < n && f->transit_count < FLOW_TRANSITS; i++)
-        flow_begin(f, &items[i]);
-    exact_send(f, items + own, count - own, own > 0 || under_way > 0);
-    free(items);
+    size_t own = exposures_first(q.items, q.count);
+    size_t exact = drop_under_way(f, q.items + own, q.count - own);
+    line_arrange(f, q.items, own);
+    for (size_t i = 0; i < own && f->transit_count < FLOW_TRANSITS; i++)
+        if (q.items[i].turn && !q.items[i].under_way)
+            flow_begin(f, &q.items[i]);
+    order_exact(&f->config.policy, q.items + own, exact);
+    if (f->transit_count < FLOW_TRANSITS)
+        exact_send(f, q.items + own, exact,
+                   own > 0 || f->transit_count > (size_t)exact_under_way(f));
+    free(q.items);
 }
 
 /* ---- tidy ---- */
@@ -382,6 +394,17 @@ static void run_tidying(struct pool_job *job)
         fault_errno(&t->why, ST_RETRY, "cannot remove %s", t->bundle);
 }
 
+/* A bundle went: what waited for room need not wait out its time. */
+static void try_room_again(struct flow *f)
+{
+    struct fault why;
+    if (!f->no_room)
+        return;
+    f->no_room = false;
+    if (journal_ready_due(f->o.journal, &why) != ST_OK)
+        flow_trouble(f, &why);
+}
+
 static void done_tidying(struct pool_job *job)
 {
     struct tidying *t = (struct tidying *)job;
@@ -391,7 +414,8 @@ static void done_tidying(struct pool_job *job)
         crash_point(t->e.exact ? "push:exacttidied" : "push:tidied");
         if (t->why.grade == ST_OK)
             t->e.stamp[STAMP_DONE] = clock_wall();
-        flow_move(f, &t->e, &t->why);
+        if (flow_move(f, &t->e, &t->why) == ST_OK)
+            try_room_again(f);
     }
     free(t);
 }

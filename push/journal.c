@@ -7,9 +7,6 @@
 
 #include "common/clock.h"
 
-/* No row of the flow table makes an exposure wait longer than this. */
-#define ABSURD_WAIT_NS (3600 * NS_PER_S)
-
 static const char *const migrations[] = {
     "CREATE TABLE exposures ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, name TEXT NOT NULL,"
@@ -282,58 +279,8 @@ enum status journal_due(struct journal *j, enum exposure_state state, int64_t re
                    "SELECT " JOURNAL_COLUMNS " FROM exposures WHERE state = ?"
                    " AND (due_ns <= ? OR due_ns > ?) AND (? = 0 OR request = ?)"
                    " ORDER BY mtime_ns DESC, id DESC LIMIT ?",
-                   "siiiii", exposure_state_names[state], now, now + ABSURD_WAIT_NS, request,
+                   "siiiii", exposure_state_names[state], now, now + JOURNAL_WAIT_NS, request,
                    request, (int64_t)limit);
-}
-
-struct candidates {
-    struct order_item *items;
-    size_t count, room;
-    bool failed;
-};
-
-static bool take_candidate(void *ctx, const struct db_row *row)
-{
-    struct candidates *c = ctx;
-    if (c->count == c->room) {
-        size_t room = c->room ? 2 * c->room : 64;
-        struct order_item *grown = realloc(c->items, room * sizeof *grown);
-        c->failed = !grown;
-        if (!grown)
-            return false;
-        c->items = grown;
-        c->room = room;
-    }
-    c->items[c->count++] = (struct order_item){
-        .id = db_col_int(row, 0),
-        .date_ns = db_col_int(row, 1),
-        .mtime_ns = db_col_int(row, 2),
-        .backfill = db_col_int(row, 3) == ORIGIN_SWEEP,
-        .begun = exposure_state_parse(db_col_text(row, 4)) == EXPOSURE_SENDING,
-        .exact = db_col_int(row, 5) != 0,
-    };
-    return true;
-}
-
-enum status journal_candidates(struct journal *j, int64_t request, struct order_item **items,
-                               size_t *count, struct fault *why)
-{
-    struct candidates c = {0};
-    int64_t now = clock_wall();
-    enum status st = db_each(j->db, why, take_candidate, &c,
-                             "SELECT id, date_ns, mtime_ns, origin, state, exact FROM exposures"
-                             " WHERE state IN ('ready', 'sending')"
-                             " AND (due_ns <= ? OR due_ns > ?) AND (? = 0 OR request = ?)",
-                             "iiii", now, now + ABSURD_WAIT_NS, request, request);
-    if (st == ST_OK && c.failed)
-        st = fault(why, ST_RETRY, "out of memory for the queue");
-    if (st != ST_OK) {
-        free(c.items);
-        c = (struct candidates){0};
-    }
-    *items = c.items;
-    *count = c.count;
-    return st;
 }
 
 enum status journal_next_due(struct journal *j, int64_t request, int64_t *due_ns,

@@ -53,16 +53,27 @@ typedef bool journal_fn(void *ctx, const struct exposure *e);
  * that is due absurdly late (the clock was set back) counts as due. */
 enum status journal_due(struct journal *j, enum exposure_state state, int64_t request, int limit,
                         journal_fn *fn, void *ctx, struct fault *why);
-/* The values by which the next is chosen, of all due rows that are ready or sending. The
- * array is malloc'ed. */
-enum status journal_candidates(struct journal *j, int64_t request, struct order_item **items,
-                               size_t *count, struct fault *why);
+/* The values by which the next is chosen, of all due rows that are ready or sending; the camera
+ * knows the calibrations. The array is malloc'ed. */
+struct order_queue {
+    struct order_item *items;
+    size_t count;
+};
+enum status journal_candidates(struct journal *j, int64_t request, const struct camera *camera,
+                               struct order_queue *out, struct fault *why);
+/* One exposure came every so many seconds lately, by the times of their files, or none for
+ * longer than that; 0: not known. Without those of a sweep. */
+enum status journal_cadence(struct journal *j, int64_t now_ns, double *seconds, struct fault *why);
+/* Bytes of a bundle over those of its file, of the last few; 0: not known. */
+enum status journal_shrink(struct journal *j, double *share, struct fault *why);
 /* The earliest due_ns that is still to come, of a row that is neither done nor parked;
  * INT64_MAX: none. */
 enum status journal_next_due(struct journal *j, int64_t request, int64_t *due_ns,
                              struct fault *why);
 /* Nothing waits any longer: for the start of the agent. */
 enum status journal_all_due(struct journal *j, struct fault *why);
+/* What is ready waits no longer: there is room again. */
+enum status journal_ready_due(struct journal *j, struct fault *why);
 /* Newest first, the first `limit` (0: all), of one state (-1: of all), of one request (0: of
  * all). Rows of exact data are among them unless all of both are asked for. */
 enum status journal_list(struct journal *j, int state, int64_t request, int limit, journal_fn *fn,

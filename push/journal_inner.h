@@ -8,6 +8,9 @@ struct journal {
     struct db *db;
 };
 
+/* No row of the flow table makes an exposure wait longer than this. */
+#define JOURNAL_WAIT_NS (3600 * NS_PER_S)
+
 /* Of `FROM exposures`, in the order that journal_read takes. */
 #define JOURNAL_COLUMNS                                                                           \
     "id, path, name, size, mtime_ns, inode, closed, changed_ns, origin, request, state, "         \

@@ -23,8 +23,8 @@ static const struct option_row option_rows[] = {
     {"data-dir", "data_dir", 'd', "DIR", OPT_DATA_DIR, "run send sweep check",
      "The watched directory; also from the environment variable DATA_DIR."},
     {"mode", "method", 0, "MODE", OPT_MODE, "run send sweep",
-     "parallel (p), serial (s) or batch (b, bundle); --method=l FILE means send --list FILE, "
-     "--method=e means sweep."},
+     "adaptive (a), parallel (p), serial (s) or batch (b, bundle); --method=l FILE means send "
+     "--list FILE, --method=e means sweep."},
     {"nbundle", NULL, 0, "N", OPT_NBUNDLE, "run", "Exposures in a batch."},
     {"Qs", "qs", 0, "STEP", OPT_QS, "run send sweep",
      "Quantisation step: larger means smaller files; also from the environment variable QS."},
@@ -77,7 +77,7 @@ static const struct command_row {
     {"status", "[--json] [--watch] [NAME...]", CMD_STATUS, NEED_SPOOL, -1,
      "Show the queue and how far each exposure has come."},
     {"check", "", CMD_CHECK, NEED_SPOOL, 0, "Try everything that run needs, and say how to mend it."},
-    {"mode", "parallel | serial | batch", CMD_MODE, NEED_SPOOL, 1,
+    {"mode", "adaptive | parallel | serial | batch", CMD_MODE, NEED_SPOOL, 1,
      "Switch the running agent to another mode."},
     {"retry", "NAME... | all", CMD_RETRY, NEED_SPOOL, -1, "Try parked exposures again."},
     {.name = NULL},
@@ -148,16 +148,15 @@ static void take_environment(struct invocation *in)
 
 static void take_mode(struct invocation *in, const char *word, struct config_report *r)
 {
-    static const char *const words[] = {"parallel", "serial", "batch"};
     enum command id = in->command ? in->command->id : CMD_NONE;
     if (!order_mode_parse(word, &in->mode))
         config_problem(r, "--mode %s: no such mode; there are %s", word, order_mode_words);
-    else if (in->mode <= ORDER_BATCH)
-        override(in, "ship", "mode", words[in->mode], "--mode");
+    else if (order_is_policy(in->mode))
+        override(in, "ship", "mode", order_mode_word(in->mode), "--mode");
     else if ((in->mode == ORDER_LIST && id != CMD_SEND) || (in->mode == ORDER_SWEEP && id != CMD_SWEEP))
         config_problem(r, "--mode %s: that is the command '%s'; run takes %s", word,
                        in->mode == ORDER_LIST ? "send --list FILE" : "sweep",
-                       "parallel, serial or batch");
+                       "adaptive, parallel, serial or batch");
     in->has_mode = true;
 }
 
@@ -250,8 +249,8 @@ static void take_operands(struct invocation *in, struct config_report *r)
     if (c->id == CMD_RETRY && in->operand_count == 0)
         config_problem(r, "retry: name the parked exposures, or say: retry all");
     if (c->id == CMD_MODE && (in->operand_count != 1 || !order_mode_parse(in->operands[0], &in->mode) ||
-                              in->mode > ORDER_BATCH))
-        config_problem(r, "mode %s: say one of parallel (p), serial (s), batch (b, bundle)",
+                              !order_is_policy(in->mode)))
+        config_problem(r, "mode %s: say one of adaptive (a), parallel (p), serial (s), batch (b, bundle)",
                        in->operand_count ? in->operands[0] : "");
 }
 

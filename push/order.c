@@ -1,27 +1,34 @@
 #include "push/order.h"
 
-#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
-const char order_mode_words[] =
-    "parallel (p), serial (s), batch (b, bundle), list (l), end of night (e, sweep)";
+#define AHEAD 2       /* newest first: so many are made ready, to leave the line no pause */
+#define BEHIND 2.0    /* exposures' time of backlog: falls behind, ... */
+#define CAUGHT_UP 0.5 /* ... and has caught up */
+
+const char order_mode_words[] = "parallel (p), serial (s), batch (b, bundle), adaptive (a), "
+                                "list (l), end of night (e, sweep)";
+const char *const order_kind_words[ORDER_KINDS] = {"science", "calibration", "backfill"};
+
+static const struct {
+    const char *word;
+    enum order_mode mode;
+} words[] = {
+    {"parallel", ORDER_PARALLEL}, {"p", ORDER_PARALLEL},      {"serial", ORDER_SERIAL},
+    {"s", ORDER_SERIAL},          {"batch", ORDER_BATCH},     {"b", ORDER_BATCH},
+    {"bundle", ORDER_BATCH},      {"adaptive", ORDER_ADAPTIVE}, {"a", ORDER_ADAPTIVE},
+    {"list", ORDER_LIST},         {"l", ORDER_LIST},          {"sweep", ORDER_SWEEP},
+    {"e", ORDER_SWEEP},           {"endofnight", ORDER_SWEEP}, {"end of night", ORDER_SWEEP},
+    {"end-of-night", ORDER_SWEEP},
+};
+#define WORDS (sizeof words / sizeof words[0])
 
 bool order_mode_parse(const char *word, enum order_mode *out)
 {
-    static const struct {
-        const char *word;
-        enum order_mode mode;
-    } words[] = {
-        {"p", ORDER_PARALLEL},      {"parallel", ORDER_PARALLEL},
-        {"s", ORDER_SERIAL},        {"serial", ORDER_SERIAL},
-        {"b", ORDER_BATCH},         {"batch", ORDER_BATCH},
-        {"bundle", ORDER_BATCH},    {"l", ORDER_LIST},
-        {"list", ORDER_LIST},       {"e", ORDER_SWEEP},
-        {"sweep", ORDER_SWEEP},     {"endofnight", ORDER_SWEEP},
-        {"end of night", ORDER_SWEEP}, {"end-of-night", ORDER_SWEEP},
-    };
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+    for (size_t i = 0; i < WORDS; i++) {
         if (strcasecmp(word, words[i].word) == 0) {
             *out = words[i].mode;
             return true;
@@ -30,23 +37,47 @@ bool order_mode_parse(const char *word, enum order_mode *out)
     return false;
 }
 
+bool order_is_policy(enum order_mode mode)
+{
+    return mode <= ORDER_ADAPTIVE;
+}
+
+const char *order_mode_word(enum order_mode mode)
+{
+    for (size_t i = 0; i < WORDS; i++)
+        if (words[i].mode == mode)
+            return words[i].word;
+    return "";
+}
+
+bool order_priority_parse(const char *text, int rank[ORDER_KINDS])
+{
+    static const char blank[] = " \t,";
+    int place = 0;
+    bool seen[ORDER_KINDS] = {false};
+    for (size_t len; *(text += strspn(text, blank)); text += len) {
+        int kind = 0;
+        len = strcspn(text, blank);
+        while (kind < ORDER_KINDS && (strlen(order_kind_words[kind]) != len ||
+                                      strncasecmp(text, order_kind_words[kind], len) != 0))
+            kind++;
+        if (kind == ORDER_KINDS || seen[kind])
+            return false;
+        seen[kind] = true;
+        rank[kind] = place++;
+    }
+    return place == ORDER_KINDS;
+}
+
+/* ---- one before the other ---- */
+
 static int64_t age_key(const struct order_item *i)
 {
     return i->date_ns == INT64_MIN ? i->mtime_ns : i->date_ns;
 }
 
-bool order_before(const struct order_policy *p, const struct order_item *a,
-                  const struct order_item *b)
+static bool is_younger(const struct order_item *a, const struct order_item *b)
 {
-    if (a->exact != b->exact)
-        return b->exact;
-    if (a->begun != b->begun)
-        return a->begun;
-    if (p->mode == ORDER_PARALLEL) {
-        if (a->backfill != b->backfill)
-            return b->backfill;
-        return a->id < b->id;
-    }
     if (age_key(a) != age_key(b))
         return age_key(a) > age_key(b);
     if (a->mtime_ns != b->mtime_ns)
@@ -54,44 +85,170 @@ bool order_before(const struct order_policy *p, const struct order_item *a,
     return a->id > b->id;
 }
 
-static int compare(const void *pa, const void *pb, void *policy)
+struct rule {
+    const int *rank;
+    bool by_age, begun_first;
+};
+
+static bool goes_before(const struct rule *r, const struct order_item *a,
+                        const struct order_item *b)
 {
-    if (order_before(policy, pa, pb))
+    /* They only wait for an answer, and nothing may come between them and their commit. */
+    if (a->drained != b->drained)
+        return a->drained;
+    if (r->rank[a->kind] != r->rank[b->kind])
+        return r->rank[a->kind] < r->rank[b->kind];
+    if (r->begun_first && a->begun != b->begun)
+        return a->begun;
+    return r->by_age ? is_younger(a, b) : a->id < b->id;
+}
+
+static int compare(const void *pa, const void *pb, void *rule)
+{
+    if (goes_before(rule, pa, pb))
         return -1;
-    return order_before(policy, pb, pa) ? 1 : 0;
+    return goes_before(rule, pb, pa) ? 1 : 0;
 }
 
-size_t order_pick(const struct order_policy *p, struct order_item *items, size_t count,
-                  size_t under_way)
+static void sort(const struct rule *rule, struct order_item *items, size_t count)
 {
-    struct order_policy policy = *p;
-    size_t room = 0;
-    if (count == 0)
-        return 0;
-    qsort_r(items, count, sizeof *items, compare, &policy);
-    switch (p->mode) {
-    case ORDER_SERIAL:
-        room = under_way == 0 ? 1 : 0;
-        break;
-    case ORDER_BATCH:
-        room = under_way == 0 ? (size_t)p->batch_size : 0;
-        break;
-    default:
-        room = under_way < (size_t)p->window ? (size_t)p->window - under_way : 0;
-    }
-    return room < count ? room : count;
+    struct rule copy = *rule;
+    if (count > 1)
+        qsort_r(items, count, sizeof *items, compare, &copy);
 }
 
-int order_urgency(const struct order_policy *p, const struct order_item *i)
+/* ---- the newest ---- */
+
+/* To the front; what stood before it moves up. */
+static void bring_forward(struct order_item *items, size_t from, size_t to)
 {
-    /* Half of the range for each kind; ids and seconds since 2000 stay far below 2^30. */
-    const int64_t half = 1 << 30, epoch_s = 946684800;
-    if (i->exact)
-        return INT_MIN;
-    if (p->mode == ORDER_PARALLEL) {
-        int64_t place = i->id % half;
-        return (int)(i->backfill ? -place - half : -place);
+    struct order_item moved = items[from];
+    memmove(&items[to + 1], &items[to], (from - to) * sizeof *items);
+    items[to] = moved;
+}
+
+static size_t find(const struct order_item *items, size_t count, int64_t id)
+{
+    size_t i = 0;
+    while (i < count && items[i].id != id)
+        i++;
+    return i;
+}
+
+static bool is_timely(const struct order_item *i, int64_t now_ns)
+{
+    int64_t since = i->first_ns && i->first_ns < now_ns ? i->first_ns : now_ns;
+    return i->need_s <= 0 || (double)(since - i->came_ns) <= ORDER_TIMELY * i->need_s * 1e9;
+}
+
+/* Is the one that goes first finished before the newest, a younger one, is begun? */
+static bool holds_the_line(struct order_line *line, const struct order_item *current)
+{
+    if (!line->guarded)
+        return false;
+    if (current->out >= ORDER_OVERTAKE || line->overtakings >= ORDER_IN_A_ROW)
+        return true;
+    line->overtakings++;
+    return false;
+}
+
+/* Puts what goes first to the front and the newest behind it, if that is another one. */
+static void newest_first(struct order_line *line, struct order_item *items, size_t count,
+                         int64_t now_ns)
+{
+    int kind = items[0].kind;
+    size_t newest = 0, current = find(items, count, line->id);
+    for (size_t i = 1; i < count && items[i].kind == (enum order_kind)kind; i++)
+        if (is_younger(&items[i], &items[newest]))
+            newest = i;
+    items[newest].newest = age_key(&items[newest]) >= line->youngest[kind];
+    if (current == count)
+        line->overtakings = 0;
+    if (!items[newest].newest)
+        newest = 0; /* the youngest of those left behind: no hurry */
+    bool holds = current < count && current != newest && items[current].kind == (enum order_kind)kind &&
+                 holds_the_line(line, &items[current]);
+    bring_forward(items, newest, 0);
+    if (holds)
+        bring_forward(items, find(items, count, line->id), 0);
+    if (items[0].id == line->id)
+        return;
+    line->id = items[0].id;
+    line->guarded = items[0].newest && is_timely(&items[0], now_ns);
+    if (age_key(&items[0]) > line->youngest[kind])
+        line->youngest[kind] = age_key(&items[0]);
+}
+
+/* ---- whose turn it is ---- */
+
+static void give_turns(struct order_item *items, size_t count, size_t room)
+{
+    for (size_t i = 0; i < count && i < room; i++)
+        items[i].turn = true;
+}
+
+/* The newest in addition to these. */
+static void give_turns_beside(struct order_item *items, size_t count, size_t room)
+{
+    for (size_t i = 0, given = 0; i < count; i++)
+        items[i].turn = items[i].newest || given++ < room;
+}
+
+void order_arrange(const struct order_policy *p, struct order_line *line, struct order_item *items,
+                   size_t count, int64_t now_ns)
+{
+    bool in_order = p->mode == ORDER_ADAPTIVE && !line->behind;
+    bool batch = p->mode == ORDER_BATCH, any_under_way = false;
+    struct rule rule = {p->rank, p->mode != ORDER_PARALLEL && !in_order, batch};
+    struct order_item *all = items;
+    size_t drained = 0, every = count;
+    for (size_t i = 0; i < count; i++) {
+        items[i].newest = items[i].turn = false;
+        drained += items[i].drained;
+        any_under_way |= items[i].under_way;
     }
-    int64_t age = age_key(i) / 1000000000 - epoch_s;
-    return (int)(age < -half ? -half : age > half ? half : age);
+    sort(&rule, items, count);
+    items += drained;
+    count -= drained;
+    if (count > 0 && !batch && !in_order)
+        newest_first(line, items, count, now_ns);
+    if (batch)
+        give_turns(items, count, any_under_way ? 0 : (size_t)p->batch_size);
+    else if (in_order)
+        give_turns(items, count, (size_t)p->window);
+    else if (p->mode == ORDER_PARALLEL)
+        give_turns_beside(items, count, (size_t)p->window);
+    else
+        give_turns(items, count, AHEAD);
+    for (size_t i = 0; i < every; i++)
+        all[i].place = (int)i;
+}
+
+void order_exact(const struct order_policy *p, struct order_item *items, size_t count)
+{
+    static const int alike[ORDER_KINDS] = {0};
+    sort(&(struct rule){alike, p->mode != ORDER_PARALLEL, true}, items, count);
+}
+
+/* ---- adaptive ---- */
+
+bool order_falls_behind(bool behind, const struct order_load *l)
+{
+    if (l->line_s <= 0 || l->cadence_s <= 0 || l->exposures == 0)
+        return behind && l->exposures > 0;
+    return l->line_s > (behind ? CAUGHT_UP : BEHIND) * l->cadence_s &&
+           (behind || l->exposures > 1);
+}
+
+void order_load_text(bool behind, const struct order_load *l, char *out, size_t size)
+{
+    const char *unit = l->line_s < 120 ? "s" : "min";
+    double line = l->line_s < 120 ? l->line_s : l->line_s / 60;
+    int n = snprintf(out, size, "%s: %d exposure%s, %.*f %s of line",
+                     behind ? "falling behind" : "time in hand", l->exposures,
+                     l->exposures == 1 ? "" : "s", line < 10 ? 1 : 0, line, unit);
+    if (n > 0 && (size_t)n < size && l->cadence_s > 0)
+        n += snprintf(out + n, size - (size_t)n, ", a new one every %.3g s", l->cadence_s);
+    if (n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, "; %s", behind ? "newest first" : "in order of arrival");
 }

@@ -77,13 +77,20 @@ const struct setting settings_rows[] = {
      "chooses among jxl, rice and original, which never have any."},
     {"codec", "threads", SET_INT, AT_(threads), "0", 0, 256, NULL, NULL,
      "Threads that encode ccds; 0: one for each processor."},
-    {"ship", "mode", SET_CHOICE, AT_(mode), "parallel", 0, 0, "parallel|serial|batch", NULL,
-     "Order: parallel (as they arrive), serial (newest first, one at a time), batch (the newest "
-     "batch_size together, then the next)."},
+    {"ship", "mode", SET_CHOICE, AT_(mode), "adaptive", 0, 0, "adaptive|parallel|serial|batch",
+     NULL,
+     "Order: adaptive (as they arrive while the line keeps up, newest first while it does not), "
+     "parallel (the newest at once, beside it the others as they arrived), serial (newest first, "
+     "one at a time), batch (the newest batch_size together, then the next)."},
+    {"ship", "priority", SET_TEXT, AT_(priority), "science calibration backfill", 0, 0, NULL, NULL,
+     "What goes before what, whatever its age: science, calibration (flats and biases by the "
+     "camera's profile) and backfill (what a sweep asks for), each once; exact data that follow "
+     "come after all."},
     {"ship", "batch_size", SET_INT, AT_(batch_size), "4", 1, 64, NULL, "exposures",
      "How many exposures a batch holds."},
     {"ship", "window", SET_INT, AT_(window), "2", 1, 64, NULL, "exposures",
-     "How many exposures are under way at the same time in parallel mode."},
+     "How many exposures are under way at the same time in order of arrival; in parallel mode the "
+     "newest is one more."},
     {"ship", "host", SET_TEXT, AT_(host), "", 0, 0, NULL, NULL,
      "The far end: the machine on which skyferry-pull receives; must be given here or with "
      "--ssh-host."},
@@ -249,10 +256,13 @@ static void check_fidelity(struct config *c, const struct settings_source *from,
                        s->masks, strerror(errno));
 }
 
-static void fill_policy(const struct settings *s, struct order_policy *p)
+static void fill_policy(const struct settings *s, struct order_policy *p, struct config_report *r)
 {
+    if (!order_priority_parse(s->priority, p->rank))
+        config_problem(r, "[ship] priority = '%s': give science, calibration and backfill, each "
+                          "once, in the order in which they are to go", s->priority);
     if (!order_mode_parse(s->mode, &p->mode))
-        p->mode = ORDER_PARALLEL;
+        p->mode = ORDER_ADAPTIVE;
     p->batch_size = s->batch_size;
     p->window = s->window;
 }
@@ -282,7 +292,7 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
     check_site(out, r);
     check_fidelity(out, from, r);
     lookup_camera(out->set.profile, out->file, &out->camera, r);
-    fill_policy(&out->set, &out->policy);
+    fill_policy(&out->set, &out->policy, r);
     return r->count == before;
 }
 
@@ -292,7 +302,7 @@ static bool is_live(const struct setting *row)
 {
     static const char *const keys[] = {
         "watch.settle_seconds", "watch.give_up_seconds", "watch.silence_seconds", "ship.mode",
-        "ship.batch_size", "ship.window", "codec.method", "codec.ratio", "codec.ratio_max",
+        "ship.priority", "ship.batch_size", "ship.window", "codec.method", "codec.ratio", "codec.ratio_max",
         "codec.noise", "codec.qstep", "codec.max_error", "codec.exact", "codec.masks", "codec.q",
         "codec.lossless",
         "sweep.lossless", "sweep.lossless_method", "sweep.lossless_when", "spool.quota_gib",

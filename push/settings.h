@@ -32,7 +32,7 @@ struct settings {
     bool lossless;
     int threads;
     /* [ship] */
-    char mode[16];
+    char mode[16], priority[64];
     int batch_size, window;
     char host[256], user[64], identity[4096], known_hosts[4096];
     char lanes[16], congestion[16];

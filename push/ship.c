@@ -514,6 +514,15 @@ static bool goes_before(const struct shipment *a, const struct shipment *b)
     return a->o.number < b->o.number;
 }
 
+static void line_up(struct shipment *p)
+{
+    struct shipment **at = &p->ship->first;
+    while (*at && !goes_before(p, *at))
+        at = &(*at)->next;
+    p->next = *at;
+    *at = p;
+}
+
 enum status ship_add(struct ship *s, const struct shipment_order *o, struct shipment **out,
                      struct fault *why)
 {
@@ -531,14 +540,21 @@ enum status ship_add(struct ship *s, const struct shipment_order *o, struct ship
     p->o.path = NULL;
     p->phase = o->open.resume ? PHASE_ASK : PHASE_FRESH;
     p->lane = p->asking = -1;
-    struct shipment **at = &s->first;
-    while (*at && !goes_before(p, *at))
-        at = &(*at)->next;
-    p->next = *at;
-    *at = p;
+    line_up(p);
     *out = p;
     turn(s);
     return ST_OK;
+}
+
+/* The lanes ask for the next chunk later: what is under way is not called back. */
+void ship_urgency(struct shipment *p, int urgency)
+{
+    struct shipment **at = &p->ship->first;
+    while (*at != p)
+        at = &(*at)->next;
+    *at = p->next;
+    p->o.urgency = urgency;
+    line_up(p);
 }
 
 void ship_grow(struct shipment *p, int64_t size)
@@ -560,5 +576,6 @@ void ship_finish(struct shipment *p, const struct wire_commit *commit)
 void ship_state(const struct shipment *p, struct shipment_state *out)
 {
     *out = p->state;
+    out->given_bytes = ranges_total(&p->plan.taken);
     out->acked_bytes = ranges_total(&p->plan.acked);
 }

@@ -39,6 +39,8 @@ struct shipment_order {
 enum status ship_add(struct ship *s, const struct shipment_order *o, struct shipment **out,
                      struct fault *why);
 void ship_grow(struct shipment *p, int64_t size);
+/* It is as urgent as this from now on. */
+void ship_urgency(struct shipment *p, int urgency);
 /* The bundle is finished at this size: commit it when all is acknowledged. */
 void ship_finish(struct shipment *p, const struct wire_commit *commit);
 /* Forgets it. abort: the far end forgets its bytes as well. */
@@ -46,6 +48,7 @@ void ship_drop(struct shipment **p, bool abort);
 
 struct shipment_state {
     int64_t sent_bytes;        /* given to lanes, repeats included */
+    int64_t given_bytes;       /* of the bundle: given to lanes, and not lost with one */
     int64_t acked_bytes;
     int64_t first_ns, last_ns; /* wall clock: first chunk given out, last one acknowledged; 0 */
 };

@@ -315,6 +315,7 @@ static enum status start_verifying(struct transit *t, struct fault *why)
     v->job.run = run_verify;
     v->job.done = done_verify;
     v->job.urgency = t->o.urgency;
+    v->job.group = t;
     v->owner = t;
     memcpy(v->path, t->bundle, sizeof v->path);
     memcpy(v->sha256, t->e.bundle_sha256, sizeof v->sha256);
@@ -346,9 +347,39 @@ enum status transit_start(const struct transit_order *o, struct transit **out, s
     return ST_OK;
 }
 
+const char *transit_name(const struct transit *t)
+{
+    return t->e.name;
+}
+
+void transit_urgency(struct transit *t, int urgency)
+{
+    if (t->o.urgency == urgency)
+        return;
+    t->o.urgency = urgency;
+    if (t->encode)
+        encode_urgency(t->encode, urgency);
+    if (t->verify)
+        pool_hurry(t->o.pool, t, urgency);
+    if (t->shipment)
+        ship_urgency(t->shipment, urgency);
+}
+
 int64_t transit_exposure(const struct transit *t)
 {
     return t->e.id;
+}
+
+int64_t transit_bundle_bytes(const struct transit *t)
+{
+    return t->e.bundle_sha256[0] ? t->e.bundle_size : 0;
+}
+
+bool transit_drained(const struct transit *t)
+{
+    struct shipment_state s;
+    transit_state(t, &s);
+    return t->e.bundle_sha256[0] && s.given_bytes >= t->e.bundle_size;
 }
 
 bool transit_is_exact(const struct transit *t)

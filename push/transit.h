@@ -34,9 +34,17 @@ enum status transit_start(const struct transit_order *o, struct transit **out, s
 /* Stops it without a word; the far end keeps what it has. An unfinished bundle is removed. */
 void transit_drop(struct transit **t);
 
+/* Its ccds and its chunks are as urgent as this from now on: larger first. */
+void transit_urgency(struct transit *t, int urgency);
+
 int64_t transit_exposure(const struct transit *t); /* its id */
+const char *transit_name(const struct transit *t);
 /* What has been sent and acknowledged so far (all 0 before the first byte). */
 void transit_state(const struct transit *t, struct shipment_state *out);
+
+int64_t transit_bundle_bytes(const struct transit *t); /* 0: is still being encoded */
+/* All its bytes were given to the line: it waits for the receipt alone. */
+bool transit_drained(const struct transit *t);
 
 bool transit_is_exact(const struct transit *t);    /* exact data that follow a delivery */
 

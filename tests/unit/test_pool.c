@@ -133,6 +133,29 @@ static void most_urgent_first(void **state)
     assert_int_equal(pool_waiting(s->p), 0);
 }
 
+/* What is more urgent than it was when it was submitted, or less. */
+static void some_are_hurried(void **state)
+{
+    struct scene *s = *state;
+    assert_int_equal(pool_start(1, s->l, &s->p, &why), ST_OK);
+    pthread_mutex_lock(&s->gate);
+    pool_submit(s->p, &new_job(s, '0', 0)->base);
+    while (pool_waiting(s->p) > 0)
+        sched_yield();
+    for (int i = 0; i < 8; i++) {
+        struct job *j = new_job(s, (char)('a' + i), i % 2);
+        j->base.group = i % 2 ? s : NULL;
+        pool_submit(s->p, &j->base);
+    }
+    pool_hurry(s->p, s, -1); /* b d f h: behind the others now, in the order in which they came */
+    pool_hurry(s->p, &why, 7); /* nobody */
+    assert_int_equal(pool_waiting(s->p), 8);
+    pthread_mutex_unlock(&s->gate);
+    s->wanted = 9;
+    assert_int_equal(loop_run(s->l, &why), ST_OK);
+    assert_string_equal(s->ran, "0acegbdfh");
+}
+
 static void jobs_run_side_by_side(void **state)
 {
     struct scene *s = *state;
@@ -202,6 +225,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(most_urgent_first, open_scene, close_scene),
+        cmocka_unit_test_setup_teardown(some_are_hurried, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(jobs_run_side_by_side, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(many_jobs_all_come_back, open_scene, close_scene),
         cmocka_unit_test_setup_teardown(stopping_gives_every_job_back, open_scene, close_scene),

@@ -247,7 +247,7 @@ static void test_an_exposure_queues_and_outlives_a_restart(void **state)
     journal_noted(j, NOTE_LANES, noted, sizeof noted);
     assert_string_equal(noted, "0");
     journal_noted(j, NOTE_MODE, noted, sizeof noted);
-    assert_string_equal(noted, "parallel");
+    assert_string_equal(noted, "adaptive");
     journal_close(&j);
     walk_until(&again, "a", EXPOSURE_SENDING);
     assert_int_equal(again.e.id, w.e.id);

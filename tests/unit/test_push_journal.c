@@ -180,29 +180,6 @@ static void test_what_is_due(void **state)
     assert_int_equal(s.id[1], later);
 }
 
-static void test_candidates(void **state)
-{
-    int64_t ready = add("/d/a.fits", 1, EXPOSURE_READY, 0, 0);
-    int64_t sending = add("/d/b.fits", 2, EXPOSURE_SENDING, 0, 0);
-    add("/d/c.fits", 3, EXPOSURE_SEEN, 0, 0);
-    add("/d/d.fits", 4, EXPOSURE_READY, clock_wall() + 10 * NS_PER_S, 0);
-    OK(journal_ask(j, ready, ORIGIN_SWEEP, 5, &why));
-    struct order_item *items;
-    size_t n;
-    (void)state;
-    OK(journal_candidates(j, 0, &items, &n, &why));
-    assert_int_equal(n, 2);
-    for (size_t i = 0; i < n; i++) {
-        assert_int_equal(items[i].begun, items[i].id == sending);
-        assert_int_equal(items[i].backfill, items[i].id == ready);
-        assert_int_equal(items[i].mtime_ns, items[i].id == ready ? 2001 : 2002);
-    }
-    free(items);
-    OK(journal_candidates(j, 5, &items, &n, &why));
-    assert_int_equal(n, 1);
-    free(items);
-}
-
 static void test_counts_lists_and_retry(void **state)
 {
     struct journal_counts c;
@@ -489,7 +466,7 @@ int main(void)
         T(test_a_row_comes_back_as_it_was), T(test_one_row_a_version), T(test_what_is_due),
         T(test_exact_data_have_a_row_of_their_own), T(test_what_nobody_asked_for_is_dropped),
         T(test_a_journal_of_before_is_taken_over),
-        T(test_candidates), T(test_counts_lists_and_retry), T(test_save_leaves_the_request_alone),
+        T(test_counts_lists_and_retry), T(test_save_leaves_the_request_alone),
         T(test_digests_and_notes), cmocka_unit_test(test_roots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

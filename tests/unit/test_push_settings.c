@@ -73,7 +73,9 @@ static void test_defaults(void **state)
     assert_string_equal(s->lanes, "auto");
     assert_int_equal(settings_lanes(s), 0);
     assert_string_equal(s->congestion, "bbr");
-    assert_int_equal(config.policy.mode, ORDER_PARALLEL);
+    assert_int_equal(config.policy.mode, ORDER_ADAPTIVE);
+    for (int i = 0; i < ORDER_KINDS; i++)
+        assert_int_equal(config.policy.rank[i], i);
     assert_int_equal(config.policy.batch_size, 4);
     assert_int_equal(config.camera.ccds, 62); /* decam, from etc/cameras */
     assert_int_equal(config.night.rollover_s, 60192); /* CTIO's noon, 16:43:12 UTC */
@@ -167,6 +169,8 @@ static void test_overrides_lie_on_top(void **state)
     assert_true(load("[codec]\nqstep = 0.00005\n[ship]\nmode = batch\n", 0, &s));
     assert_true(config.set.qstep == 0.0002);
     assert_int_equal(config.policy.mode, ORDER_SERIAL);
+    assert_false(load("[ship]\npriority = science flats\n", 0, NULL));
+    assert_true(reported("priority = 'science flats'"));
     s.over[1].value = "lots";
     assert_false(load("", 0, &s));
     assert_true(reported("--Qs"));
@@ -260,9 +264,11 @@ static void test_what_a_reload_changes(void **state)
     settings_changes(&before, &config.set, &live, &restart);
     assert_int_equal(live.len + restart.len, 0);
     assert_true(load("[watch]\npattern = b*.fits\n[ship]\nmode = batch\nwindow = 3\nlanes = 2\n"
+                     "priority = calibration science backfill\n"
                      "[log]\nlevel = debug\n[codec]\nmethod = quantized\nq = 0.5\n", 0, NULL));
     settings_changes(&before, &config.set, &live, &restart);
-    assert_string_equal((char *)live.data, "codec.method codec.q ship.mode ship.window log.level");
+    assert_string_equal((char *)live.data, "codec.method codec.q ship.mode ship.priority ship.window "
+                                           "log.level");
     assert_string_equal((char *)restart.data, "watch.pattern ship.lanes");
     settings_codec(&config.set, &codec);
     assert_string_equal(codec.method, "quantized");
