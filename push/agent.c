@@ -21,6 +21,7 @@ struct agent {
     struct loop_timer *timer;
     bool interrupted;
     char lanes[16], rtt[16], trouble[512], mode[16]; /* as noted */
+    char rate[200], figures[300];
 };
 
 static void note(struct agent *a, const char *key, const char *value, char *noted, size_t size)
@@ -52,9 +53,21 @@ static void note_all(struct agent *a)
     note(a, NOTE_TROUBLE, trouble, a->trouble, sizeof a->trouble);
 }
 
+static void note_rate(struct agent *a)
+{
+    char words[sizeof a->rate], figures[sizeof a->figures];
+    struct limit *l = flow_limit(a->flow);
+    limit_tick(l, clock_wall(), clock_mono());
+    limit_words(l, words, sizeof words);
+    limit_figures(l, figures, sizeof figures);
+    note(a, NOTE_RATE, words, a->rate, sizeof a->rate);
+    note(a, NOTE_RATE_FIGURES, figures, a->figures, sizeof a->figures);
+}
+
 static void on_tick(void *ctx)
 {
     struct agent *a = ctx;
+    note_rate(a);
     note_all(a);
     if (a->o.tick)
         a->o.tick(a->o.ctx);
@@ -64,7 +77,7 @@ static void take_mode(struct agent *a)
 {
     char word[32];
     enum order_mode mode;
-    if (!spool_take_mode(&a->spool, word, sizeof word))
+    if (!spool_take(&a->spool, "mode", word, sizeof word))
         return;
     if (!order_mode_parse(word, &mode) || !order_is_policy(mode)) {
         log_warn(AT(.stage = "order"), "a mode '%s' was asked for, which is none", word);
@@ -78,12 +91,28 @@ static void take_mode(struct agent *a)
     note_all(a);
 }
 
+static void take_rate(struct agent *a)
+{
+    char text[TIMETABLE_TEXT];
+    struct fault why;
+    if (!spool_take(&a->spool, "rate", text, sizeof text))
+        return;
+    if (limit_ask(flow_limit(a->flow), text, &why) != ST_OK) {
+        log_warn(AT(.stage = "ship"), "a rate '%s' was asked for: %s", text, why.text);
+        return;
+    }
+    note_rate(a);
+    if (journal_note(a->journal, NOTE_RATE_SAID, text, &why) != ST_OK)
+        log_debug(AT(.stage = "journal"), "%s", why.text);
+}
+
 static void on_signal(void *ctx, int signo)
 {
     struct agent *a = ctx;
     switch (signo) {
     case SIGUSR1:
         take_mode(a);
+        take_rate(a);
         flow_poke(a->flow);
         break;
     case SIGHUP:
@@ -118,7 +147,8 @@ static enum status open_parts(struct agent *a, struct fault *why)
         return st;
     if ((st = spool_clean(&a->spool, a->journal, why)) != ST_OK)
         return st;
-    spool_take_mode(&a->spool, word, sizeof word); /* meant for an agent before us */
+    spool_take(&a->spool, "mode", word, sizeof word); /* meant for an agent before us */
+    spool_take(&a->spool, "rate", word, sizeof word);
     if ((st = loop_open(&a->loop, why)) != ST_OK)
         return st;
     if ((st = take_signals(a, why)) != ST_OK)
@@ -143,6 +173,7 @@ enum status agent_open(const struct agent_options *o, struct agent **out, struct
     snprintf(a->lanes, sizeof a->lanes, "?"); /* what an agent before us noted is void */
     snprintf(a->mode, sizeof a->mode, "?");
     snprintf(a->trouble, sizeof a->trouble, "?");
+    snprintf(a->rate, sizeof a->rate, "?");
     enum status st = spool_open(a->config.set.spool, &a->spool, why);
     if (st == ST_OK && (st = open_parts(a, why)) == ST_WAIT)
         st = ST_RETRY; /* WAIT means the lock alone */

@@ -1,4 +1,4 @@
-/* Short words to the agent that runs: `mode` and `retry`. */
+/* Short words to the agent that runs: `mode`, `rate` and `retry`. */
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,25 +12,26 @@
 #define LOOK_MS 50
 #define PATIENCE 100 /* looks: 5 s */
 
-struct wait_mode {
+struct wish {
     struct loop *loop;
     struct journal *journal;
-    const char *mode;
+    const char *what, *text; /* as spool_wish has them */
+    const char *note;        /* where the agent says that it has taken it */
     int looks;
     bool taken;
 };
 
 static void look(void *ctx)
 {
-    struct wait_mode *w = ctx;
-    char now[32];
-    journal_noted(w->journal, NOTE_MODE, now, sizeof now);
-    w->taken = strcmp(now, w->mode) == 0;
+    struct wish *w = ctx;
+    char now[TIMETABLE_TEXT];
+    journal_noted(w->journal, w->note, now, sizeof now);
+    w->taken = strcmp(now, w->text) == 0;
     if (w->taken || ++w->looks > PATIENCE)
         loop_stop(w->loop);
 }
 
-static enum status wait_for_mode(struct wait_mode *w, struct fault *why)
+static enum status wait_until_taken(struct wish *w, struct fault *why)
 {
     struct loop_timer *timer = NULL;
     enum status st = loop_open(&w->loop, why);
@@ -47,32 +48,81 @@ static enum status wait_for_mode(struct wait_mode *w, struct fault *why)
     return st;
 }
 
+/* Leaves the wish for the agent `pid` and waits until it has taken it. False: said why. */
+static bool wish(const struct config *c, long pid, struct wish *w)
+{
+    struct fault why = {.grade = ST_OK};
+    if (spool_wish(c->set.spool, w->what, w->text, &why) == ST_OK) {
+        if (kill((pid_t)pid, SIGUSR1) != 0)
+            fault_errno(&why, ST_RETRY, "cannot signal the agent (pid %ld)", pid);
+        else
+            wait_until_taken(w, &why);
+    }
+    if (!w->taken)
+        fprintf(stderr, "skyferry-push: %s\n", why.text);
+    return w->taken;
+}
+
+static bool open_journal(const struct config *c, struct journal **out)
+{
+    struct fault why;
+    if (journal_open(c->set.spool, false, out, &why) == ST_OK)
+        return true;
+    fprintf(stderr, "skyferry-push: %s\n", why.text);
+    return false;
+}
+
 int mode_command(const struct config *c, enum order_mode mode)
 {
     const char *word = order_mode_word(mode);
-    struct wait_mode w = {.mode = word};
-    struct fault why = {.grade = ST_OK};
+    struct wish w = {.what = "mode", .text = word, .note = NOTE_MODE};
     long pid = spool_holder(c->set.spool);
     if (pid == 0) {
         fprintf(stderr, "skyferry-push: no agent is running on the spool %s; start one with: "
                         "skyferry-push run --mode %s\n", c->set.spool, word);
         return EXIT_FAILED;
     }
-    if (spool_wish_mode(c->set.spool, word, &why) == ST_OK &&
-        journal_open(c->set.spool, false, &w.journal, &why) == ST_OK) {
-        if (kill((pid_t)pid, SIGUSR1) != 0)
-            fault_errno(&why, ST_RETRY, "cannot signal the agent (pid %ld)", pid);
-        else
-            wait_for_mode(&w, &why);
-    }
+    bool ok = open_journal(c, &w.journal) && wish(c, pid, &w);
     journal_close(&w.journal);
-    if (!w.taken) {
-        fprintf(stderr, "skyferry-push: %s\n", why.text);
+    if (!ok)
         return EXIT_FAILED;
-    }
     printf("the agent (pid %ld) is in %s mode now, until it stops; [ship] mode = %s keeps it\n", pid,
            word, word);
     return EXIT_DONE;
+}
+
+/* What holds now, as the agent says. */
+static void show_rate(struct journal *j, long pid)
+{
+    char words[200];
+    journal_noted(j, NOTE_RATE, words, sizeof words);
+    printf("the agent (pid %ld): %s\n", pid, words[0] ? words : "no limit");
+}
+
+int rate_command(const struct config *c, const char *text)
+{
+    struct wish w = {.what = "rate", .text = text, .note = NOTE_RATE_SAID};
+    struct fault why;
+    long pid = spool_holder(c->set.spool);
+    if (pid == 0) {
+        fprintf(stderr, "skyferry-push: no agent is running on the spool %s; [ship] rate_mbit "
+                        "says what holds when one is started\n", c->set.spool);
+        return EXIT_FAILED;
+    }
+    bool ok = open_journal(c, &w.journal);
+    if (ok && text) {
+        /* The same may have been said before. */
+        if (journal_note(w.journal, w.note, "", &why) != ST_OK)
+            fprintf(stderr, "skyferry-push: %s\n", why.text);
+        ok = wish(c, pid, &w);
+    }
+    if (ok)
+        show_rate(w.journal, pid);
+    if (ok && text && strcmp(text, "auto") != 0)
+        printf("until it stops, or [ship] rate_mbit changes at a reload; rate_mbit = %s keeps it\n",
+               text);
+    journal_close(&w.journal);
+    return ok ? EXIT_DONE : EXIT_FAILED;
 }
 
 int retry_command(const struct config *c, const char *const *names, int count)

@@ -31,6 +31,10 @@ int sweep_command(const struct config *c, const struct sweep_options *o);
 /* Switches the running agent to this mode. */
 int mode_command(const struct config *c, enum order_mode mode);
 
+/* Shows the running agent's rate limit (text NULL), or changes it: a timetable that
+ * timetable_parse takes, or "auto", which is what the configuration says. */
+int rate_command(const struct config *c, const char *text);
+
 /* Parked exposures of these names (or "all") start anew. */
 int retry_command(const struct config *c, const char *const *names, int count);
 

@@ -235,11 +235,18 @@ enum status flow_open(const struct flow_options *o, struct flow **out, struct fa
     f->o = *o;
     f->config = *o->config;
     settings_lane(&f->config.set, &lane);
+    if (!(f->limit = limit_new(f->config.set.rate))) {
+        flow_close(&f);
+        return fault(why, ST_FATAL, "out of memory");
+    }
+    limit_tick(f->limit, clock_wall(), clock_mono());
+    lane.throttle = limit_throttle(f->limit);
     struct ship_options ship = {
         .lanes = {.lane = &lane, .count = settings_lanes(&f->config.set),
                   .limit = f->config.set.lanes_max, .known = flow_lanes_known(f),
                   .window = (int64_t)f->config.set.lane_window_kib << 10, .loop = o->loop},
-        .chunk = (int64_t)f->config.set.chunk_kib << 10};
+        .chunk = (int64_t)f->config.set.chunk_kib << 10,
+        .throttle = lane.throttle};
     enum status st = journal_all_due(o->journal, why);
     if (st != ST_OK)
         goto out;
@@ -275,6 +282,7 @@ void flow_close(struct flow **flow)
     if (f->ship)
         flow_keep_lanes(f);
     ship_close(&f->ship);
+    limit_free(&f->limit);
     loop_timer_free(&f->timer);
     free(f);
     *flow = NULL;
@@ -285,12 +293,19 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     f->line.behind = f->line.behind && c->policy.mode == ORDER_ADAPTIVE;
     f->config.policy = c->policy;
     settings_take_live(&f->config.set, &c->set);
+    limit_configure(f->limit, c->set.rate);
+    limit_tick(f->limit, clock_wall(), clock_mono());
     auto_open(f);
     /* What waited may pass by the new settings, a larger quota for instance. */
     struct fault why;
     if (flow_flush(f) == ST_OK && journal_all_due(f->o.journal, &why) != ST_OK)
         flow_trouble(f, &why);
     flow_poke(f);
+}
+
+struct limit *flow_limit(const struct flow *f)
+{
+    return f->limit;
 }
 
 void flow_set_mode(struct flow *f, enum order_mode mode)

@@ -9,6 +9,7 @@
 #include "common/pool.h"
 #include "common/stage.h"
 #include "common/watch.h"
+#include "push/limit.h"
 #include "push/settings.h"
 #include "push/ship.h"
 #include "push/spool.h"
@@ -58,6 +59,8 @@ void flow_intake(void *ctx, const char *path, enum watch_hint hint);
 void flow_poke(struct flow *f);
 /* Takes over what may change while running (settings_changes says which). */
 void flow_reconfigure(struct flow *f, const struct config *c);
+/* The rate limit of its lanes, for whoever changes or shows it. */
+struct limit *flow_limit(const struct flow *f);
 void flow_set_mode(struct flow *f, enum order_mode mode);
 
 struct flow_state {

@@ -15,6 +15,7 @@ struct flow {
     struct config config;
     struct pool *pool;
     struct ship *ship;
+    struct limit *limit;
     struct loop_timer *timer;
     struct settling *settling; /* files that a worker looks at */
     int settling_count;

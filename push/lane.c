@@ -52,6 +52,8 @@ struct lane {
     int64_t full_since; /* bytes wait for the far end's window; 0: none do */
     bool stalled, pinged; /* since the last sign of life */
     bool reached;      /* there was a TCP connection */
+    struct throttle_lane pace;
+    int64_t held_until; /* by the pace; 0: it does not hold us */
 };
 
 static void wake(int fd)
@@ -131,11 +133,20 @@ void lane_pulse(const struct lane *l, struct lane_pulse *out)
                                .limited_ns = atomic_load(&l->limited)};
 }
 
+/* How much of it may go now; all of what is no chunk. */
+static size_t allowed(struct lane *l, size_t len)
+{
+    if (talk_payload(l->talk) == 0)
+        return len;
+    return throttle_allows(&l->pace, clock_mono(), ssh_sent(l->ssh), len, &l->held_until);
+}
+
 /* Writes what there is to write. *blocked: the connection takes no more now; *more: stopped
  * only to listen for a while. */
 static enum status write_turn(struct lane *l, bool *blocked, bool *more, struct fault *why)
 {
     *blocked = *more = false;
+    l->held_until = 0;
     for (int i = 0; i < WRITES_A_TURN; i++) {
         const unsigned char *bytes;
         size_t done, len = talk_output(l->talk, &bytes);
@@ -147,12 +158,17 @@ static enum status write_turn(struct lane *l, bool *blocked, bool *more, struct 
             free(q);
             continue;
         }
+        if ((len = allowed(l, len)) == 0)
+            return ST_OK;
+        l->held_until = 0;
         enum status st = ssh_write(l->ssh, bytes, len, &done, why);
         *blocked = st == ST_WAIT;
         if (*blocked)
             return ST_OK;
         if (st != ST_OK)
             return st;
+        if (talk_payload(l->talk) > 0)
+            throttle_used(&l->pace, done);
         talk_sent(l->talk, done);
     }
     *more = true;
@@ -239,7 +255,7 @@ static int64_t quiet_since(struct lane *l, int64_t now)
 static enum status watch_silence(struct lane *l, int64_t *until, struct fault *why)
 {
     int64_t now = clock_mono(), quiet = quiet_since(l, now);
-    int64_t silence = l->o.silence_s * NS_PER_S;
+    int64_t silence = l->o.silence_s * NS_PER_S + throttle_patience(&l->pace);
     int64_t ping = silence / 2 < PING_MAX_NS ? silence / 2 : PING_MAX_NS;
     if (now >= l->look_due)
         look_at_line(l, now, quiet);
@@ -303,7 +319,9 @@ static enum status run(struct lane *l, struct fault *why)
         note_window(l, blocked);
         if (st == ST_OK)
             st = watch_silence(l, &until, why);
-        if ((!blocked || ssh_room(l->ssh)) && talk_output(l->talk, &bytes) > 0)
+        if (l->held_until)
+            until = l->held_until < until ? l->held_until : until;
+        else if ((!blocked || ssh_room(l->ssh)) && talk_output(l->talk, &bytes) > 0)
             more = true;
         if (st == ST_OK)
             st = rest(l, more ? 0 : until);
@@ -351,8 +369,13 @@ static void *lane_main(void *arg)
     struct fault why;
     enum status st = ssh_open(&l->o, l->stop_fd, &l->reached, &l->ssh, &why);
     l->give_up = clock_mono() + l->o.connect_timeout_s * NS_PER_S;
-    if (st == ST_OK)
+    if (st == ST_OK) {
+        struct pollfd socket;
+        ssh_poll(l->ssh, &socket);
+        throttle_join(&l->pace, l->o.throttle, socket.fd);
         st = run(l, &why);
+        throttle_leave(&l->pace);
+    }
     if (st == ST_WAIT && is_starved(l))
         st = fault(&why, ST_RETRY, "out of memory");
     drop_jobs(l);

@@ -8,6 +8,7 @@
 
 #include "common/mailbox.h"
 #include "common/wire.h"
+#include "push/throttle.h"
 
 struct lane_options {
     char host[256], user[64];
@@ -19,6 +20,7 @@ struct lane_options {
     int knock_ms;           /* between two tries of the TCP connection */
     char congestion[16];    /* "system", or the kernel's name of one */
     char agent[128];        /* who we are, for HELLO */
+    struct throttle *throttle; /* that of all lanes; NULL: none */
 };
 
 enum lane_verb { LANE_OPEN, LANE_CHUNK, LANE_COMMIT, LANE_ABORT, LANE_HAVE, LANE_CLOSE };

@@ -33,6 +33,7 @@ struct ssh {
     bool hung_up;            /* the far end has closed the connection */
     bool dead;               /* we have: libssh2 must not touch the socket any more */
     int64_t heard, written;
+    int64_t sent;            /* all that the socket took */
     int64_t credit;          /* bytes that the far end has ever allowed us to send */
     struct tail words;       /* the end of the command's standard error */
 };
@@ -45,11 +46,8 @@ static ssize_t on_recv(libssh2_socket_t fd, void *buffer, size_t length, int fla
     if (s->dead)
         return -ECONNRESET;
     ssize_t n = recv(fd, buffer, length, flags);
-    if (n < 0 && errno != EAGAIN && errno != EINTR)
-        s->hung_up = true;
-    if (n == 0)
-        s->hung_up = true;
     s->want_in = n < 0 && (errno == EAGAIN || errno == EINTR);
+    s->hung_up = s->hung_up || (n <= 0 && !s->want_in);
     return n < 0 ? (errno == EINTR ? -EAGAIN : -errno) : n;
 }
 
@@ -60,9 +58,9 @@ static ssize_t on_send(libssh2_socket_t fd, const void *buffer, size_t length, i
     if (s->dead)
         return -EPIPE;
     ssize_t n = send(fd, buffer, length, flags | MSG_NOSIGNAL);
-    if (n < 0 && errno != EAGAIN && errno != EINTR)
-        s->hung_up = true;
+    s->sent += n > 0 ? n : 0;
     s->want_out = n < 0 ? errno == EAGAIN || errno == EINTR : (size_t)n < length;
+    s->hung_up = s->hung_up || (n < 0 && !s->want_out);
     return n < 0 ? (errno == EINTR ? -EAGAIN : -errno) : n;
 }
 
@@ -447,6 +445,11 @@ enum status ssh_read(struct ssh *s, unsigned char *bytes, size_t size, size_t *g
         return ST_WAIT;
     *got = 0;
     return ST_OK;
+}
+
+int64_t ssh_sent(const struct ssh *s)
+{
+    return s->sent;
 }
 
 int64_t ssh_heard(const struct ssh *s)

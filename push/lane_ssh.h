@@ -33,6 +33,9 @@ bool ssh_room(const struct ssh *s);
 /* What to poll for when ssh_write and ssh_read have said WAIT. */
 void ssh_poll(const struct ssh *s, struct pollfd *out);
 
+/* All bytes that the socket has taken, for what bounds the rate. */
+int64_t ssh_sent(const struct ssh *s);
+
 /* clock_mono of the last sign that the command itself is alive: it wrote, or it read what
  * was sent (the channel's window grew). */
 int64_t ssh_heard(const struct ssh *s);

@@ -103,6 +103,11 @@ void talk_sent(struct talk *t, size_t count)
     t->out_payload = 0;
 }
 
+int64_t talk_payload(const struct talk *t)
+{
+    return t->out_payload;
+}
+
 bool talk_up(const struct talk *t)
 {
     return t->up;

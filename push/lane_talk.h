@@ -31,6 +31,8 @@ void talk_free(struct talk **t);
  * until talk_sent has been told of them; where they are may change with any other call. */
 size_t talk_output(const struct talk *t, const unsigned char **bytes);
 void talk_sent(struct talk *t, size_t count);
+/* Bytes of a chunk in what is to be sent; 0: it is none. */
+int64_t talk_payload(const struct talk *t);
 
 /* Turns a job into bytes; only when talk_output says 0. Takes job->text. A job that cannot
  * be sent (its file cannot be read, its bundle was never opened) is answered by an event. */

@@ -340,6 +340,11 @@ bool lanes_is_up(const struct lanes *l, int i)
     return i >= 0 && i < LANES_MAX && l->slot[i].up;
 }
 
+int64_t lanes_window(const struct lanes *l)
+{
+    return throttle_window(l->lane.throttle, l->state.up, l->o.window);
+}
+
 bool lanes_carries(const struct lanes *l, int i)
 {
     int rank = 0;
@@ -356,7 +361,7 @@ int64_t lanes_room(const struct lanes *l, int i, int64_t queue)
     if (!lanes_is_up(l, i) || l->slot[i].stalled)
         return 0;
     lane_pulse(l->slot[i].lane, &p);
-    int64_t wire = l->o.window - p.in_flight, wait = queue - p.unsent;
+    int64_t wire = lanes_window(l) - p.in_flight, wait = queue - p.unsent;
     int64_t room = wire < wait ? wire : wait;
     return room > 0 ? room : 0;
 }

@@ -58,7 +58,8 @@ static const struct option_row option_rows[] = {
     {.name = NULL},
 };
 
-enum command { CMD_NONE, CMD_RUN, CMD_SEND, CMD_SWEEP, CMD_STATUS, CMD_CHECK, CMD_MODE, CMD_RETRY };
+enum command { CMD_NONE, CMD_RUN, CMD_SEND, CMD_SWEEP, CMD_STATUS, CMD_CHECK, CMD_MODE, CMD_RATE,
+               CMD_RETRY };
 
 static const struct command_row {
     const char *name, *arguments;
@@ -79,6 +80,8 @@ static const struct command_row {
     {"check", "", CMD_CHECK, NEED_SPOOL, 0, "Try everything that run needs, and say how to mend it."},
     {"mode", "adaptive | parallel | serial | batch", CMD_MODE, NEED_SPOOL, 1,
      "Switch the running agent to another mode."},
+    {"rate", "[MBIT | TIMETABLE | none | auto]", CMD_RATE, NEED_SPOOL, -1,
+     "Show or change the running agent's rate limit; auto: as configured."},
     {"retry", "NAME... | all", CMD_RETRY, NEED_SPOOL, -1, "Try parked exposures again."},
     {.name = NULL},
 };
@@ -95,6 +98,7 @@ struct invocation {
     struct send_options send;
     struct sweep_options sweep;
     struct status_options status;
+    char rate[2 * TIMETABLE_TEXT]; /* "": show it */
     int verbosity; /* -1 quiet, 1 verbose */
 };
 
@@ -230,6 +234,19 @@ static void no_such_command(const char *word, struct config_report *r)
     buf_free(&names);
 }
 
+/* A timetable need not be quoted: its words may come one by one. */
+static void take_rate(struct invocation *in, struct config_report *r)
+{
+    struct timetable t;
+    struct fault why;
+    for (int i = 0; i < in->operand_count; i++) {
+        size_t used = strlen(in->rate);
+        snprintf(in->rate + used, sizeof in->rate - used, "%s%s", i ? " " : "", in->operands[i]);
+    }
+    if (strcmp(in->rate, "auto") != 0 && timetable_parse(in->rate, &t, &why) != ST_OK)
+        config_problem(r, "rate %s: %s", in->rate, why.text);
+}
+
 /* The operands that a command takes. */
 static void take_operands(struct invocation *in, struct config_report *r)
 {
@@ -248,6 +265,8 @@ static void take_operands(struct invocation *in, struct config_report *r)
         config_problem(r, "send: name the files, or a list of them with --list LIST");
     if (c->id == CMD_RETRY && in->operand_count == 0)
         config_problem(r, "retry: name the parked exposures, or say: retry all");
+    if (c->id == CMD_RATE)
+        take_rate(in, r);
     if (c->id == CMD_MODE && (in->operand_count != 1 || !order_mode_parse(in->operands[0], &in->mode) ||
                               !order_is_policy(in->mode)))
         config_problem(r, "mode %s: say one of adaptive (a), parallel (p), serial (s), batch (b, bundle)",
@@ -354,7 +373,8 @@ static bool start_log(const struct invocation *in, const struct config *c, int a
         if (!o.file[0] && o.level < LOG_WARN && strcmp(c->set.log_level, "info") == 0)
             o.level = LOG_WARN;
     }
-    if (id == CMD_STATUS || id == CMD_CHECK || id == CMD_MODE || id == CMD_RETRY)
+    if (id == CMD_STATUS || id == CMD_CHECK || id == CMD_MODE || id == CMD_RATE ||
+        id == CMD_RETRY)
         o.file = NULL;
     if (log_open(&o, &why) != ST_OK) {
         fprintf(stderr, "skyferry-push: %s\n", why.text);
@@ -383,6 +403,7 @@ static int run_named(struct invocation *in, const struct config *c)
     case CMD_STATUS: return status_command(c, &in->status);
     case CMD_CHECK: return check_command(c);
     case CMD_MODE: return mode_command(c, in->mode);
+    case CMD_RATE: return rate_command(c, in->rate[0] ? in->rate : NULL);
     case CMD_RETRY: return retry_command(c, in->operands, in->operand_count);
     default: return EXIT_USAGE;
     }

@@ -115,6 +115,10 @@ const struct setting settings_rows[] = {
      "Bytes that may be under way and not yet acknowledged on one connection."},
     {"ship", "chunk_kib", SET_INT, AT_(chunk_kib), "256", 16, 2048, NULL, "KiB",
      "Bytes that are sent and acknowledged as one, at most; on a thin line fewer."},
+    {"ship", "rate_mbit", SET_TEXT, AT_(rate), "", 0, 0, NULL, "Mbit/s",
+     "All connections together send no more: a number (0.1 to 100000), or numbers with the times "
+     "of the UTC day at which they hold, as 300, 50 06:00-18:00 (300 at all other times; without "
+     "it no limit then); empty: no limit."},
     {"ship", "connect_timeout_seconds", SET_INT, AT_(connect_timeout_s), "30", 1, 600, NULL, "s",
      "A connection that is not up after so long is given up and tried again."},
     {"ship", "silence_seconds", SET_INT, AT_(line_silence_s), "30", 2, 3600, NULL, "s",
@@ -256,6 +260,14 @@ static void check_fidelity(struct config *c, const struct settings_source *from,
                        s->masks, strerror(errno));
 }
 
+static void check_rate(const struct settings *s, struct config_report *r)
+{
+    struct timetable t;
+    struct fault why;
+    if (timetable_parse(s->rate, &t, &why) != ST_OK)
+        config_problem(r, "[ship] rate_mbit = '%s': %s", s->rate, why.text);
+}
+
 static void fill_policy(const struct settings *s, struct order_policy *p, struct config_report *r)
 {
     if (!order_priority_parse(s->priority, p->rank))
@@ -291,6 +303,7 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
         check_far_end(&out->set, r);
     check_site(out, r);
     check_fidelity(out, from, r);
+    check_rate(&out->set, r);
     lookup_camera(out->set.profile, out->file, &out->camera, r);
     fill_policy(&out->set, &out->policy, r);
     return r->count == before;
@@ -302,7 +315,8 @@ static bool is_live(const struct setting *row)
 {
     static const char *const keys[] = {
         "watch.settle_seconds", "watch.give_up_seconds", "watch.silence_seconds", "ship.mode",
-        "ship.priority", "ship.batch_size", "ship.window", "codec.method", "codec.ratio", "codec.ratio_max",
+        "ship.priority", "ship.batch_size", "ship.window", "ship.rate_mbit", "codec.method",
+        "codec.ratio", "codec.ratio_max",
         "codec.noise", "codec.qstep", "codec.max_error", "codec.exact", "codec.masks", "codec.q",
         "codec.lossless",
         "sweep.lossless", "sweep.lossless_method", "sweep.lossless_when", "spool.quota_gib",

@@ -12,6 +12,7 @@
 #include "common/night.h"
 #include "push/lane.h"
 #include "push/order.h"
+#include "push/timetable.h"
 
 struct settings {
     /* [watch] */
@@ -39,6 +40,7 @@ struct settings {
     int lanes_max;
     int port, lane_window_kib, chunk_kib, connect_timeout_s, line_silence_s;
     int command_timeout_s;
+    char rate[TIMETABLE_TEXT];
     /* [sweep] */
     bool later;
     char later_method[16], later_when[8];

@@ -97,8 +97,9 @@ static int64_t grain(const struct ship *s)
     int up = lanes_state(s->lanes)->up;
     double rate = meter_rate(&s->meter) / (up > 0 ? up : 1);
     int64_t bytes = rate > 0 ? (int64_t)(rate * CHUNK_S) : CHUNK_UNKNOWN;
-    int64_t least = s->o.chunk < CHUNK_LEAST ? s->o.chunk : CHUNK_LEAST;
-    return bytes < least ? least : bytes > s->o.chunk ? s->o.chunk : bytes;
+    int64_t most = throttle_chunk(s->o.throttle, up, s->o.chunk);
+    int64_t least = most < CHUNK_LEAST ? most : CHUNK_LEAST;
+    return bytes < least ? least : bytes > most ? most : bytes;
 }
 
 static bool post_chunk(struct shipment *p, int lane)
@@ -228,7 +229,7 @@ static void commit_ready(struct ship *s)
 /* May what nobody waits for go on this lane now? */
 static bool is_quiet(const struct ship *s, int lane)
 {
-    int64_t window = s->o.lanes.window;
+    int64_t window = lanes_window(s->lanes);
     return lanes_room(s->lanes, lane, window) >= window - window / 4;
 }
 

@@ -15,6 +15,7 @@ struct shipment;
 struct ship_options {
     struct lanes_options lanes; /* ctx and event are ours to set */
     int64_t chunk;
+    struct throttle *throttle; /* the lanes'; NULL: none */
 };
 
 enum status ship_open(const struct ship_options *o, struct ship **out, struct fault *why);

@@ -12,7 +12,8 @@
 #include "common/log.h"
 
 #define LOCK_NAME "lock"
-#define MODE_NAME "mode-wanted"
+#define WANTED "%s-wanted"
+#define WISH_MAX 512
 /* Left free on the disk whatever the quota says: the journal has to grow, too. */
 #define DISK_RESERVE (64LL << 20)
 #define GIB (1024.0 * 1024 * 1024)
@@ -167,19 +168,27 @@ enum status spool_clean(const struct spool *s, struct journal *j, struct fault *
 
 /* ---- a wish for the agent ---- */
 
-enum status spool_wish_mode(const char *directory, const char *mode, struct fault *why)
+static void wish_path(const char *directory, const char *what, char out[4400])
 {
-    char path[4400];
-    path_in(directory, MODE_NAME, path);
-    return fs_write_file(path, mode, strlen(mode), false, why);
+    char name[64];
+    snprintf(name, sizeof name, WANTED, what);
+    path_in(directory, name, out);
 }
 
-bool spool_take_mode(const struct spool *s, char *out, size_t size)
+enum status spool_wish(const char *directory, const char *what, const char *text,
+                       struct fault *why)
+{
+    char path[4400];
+    wish_path(directory, what, path);
+    return fs_write_file(path, text, strlen(text), false, why);
+}
+
+bool spool_take(const struct spool *s, const char *what, char *out, size_t size)
 {
     struct buf text = {0};
     char path[4400];
-    path_in(s->directory, MODE_NAME, path);
-    bool ok = fs_read_file(path, 64, &text, NULL) == ST_OK && text.len > 0 && text.len < size;
+    wish_path(s->directory, what, path);
+    bool ok = fs_read_file(path, WISH_MAX, &text, NULL) == ST_OK && text.len > 0 && text.len < size;
     if (ok) {
         memcpy(out, text.data, text.len);
         out[text.len] = '\0';

@@ -28,9 +28,10 @@ enum status spool_room(const struct spool *s, double quota_gib, int64_t need, st
 /* Removes the bundles of which no row under way is the owner, and drafts of dead processes. */
 enum status spool_clean(const struct spool *s, struct journal *j, struct fault *why);
 
-/* A wish left for the running agent: the mode it shall switch to. Written durably, taken
- * (removed) by the agent. */
-enum status spool_wish_mode(const char *directory, const char *mode, struct fault *why);
-bool spool_take_mode(const struct spool *s, char *out, size_t size);
+/* A wish left for the running agent: the mode ("mode") or limit ("rate") it shall switch to.
+ * Written durably, taken (removed) by the agent. */
+enum status spool_wish(const char *directory, const char *what, const char *text,
+                       struct fault *why);
+bool spool_take(const struct spool *s, const char *what, char *out, size_t size);
 
 #endif

@@ -30,6 +30,8 @@ void status_agent(const char *spool, struct journal *j, struct agent_seen *out)
     journal_noted(j, NOTE_RTT, out->rtt_ms, sizeof out->rtt_ms);
     journal_noted(j, NOTE_AUTO, out->choice, sizeof out->choice);
     journal_noted(j, NOTE_FIGURES, out->figures, sizeof out->figures);
+    journal_noted(j, NOTE_RATE, out->rate, sizeof out->rate);
+    journal_noted(j, NOTE_RATE_FIGURES, out->rate_figures, sizeof out->rate_figures);
     journal_noted(j, NOTE_TROUBLE, out->trouble, sizeof out->trouble);
 }
 

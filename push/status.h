@@ -19,6 +19,9 @@
 #define NOTE_RTT "rtt_ms"        /* "160": the least round trip seen; "" while not known */
 #define NOTE_AUTO "auto"         /* what method = auto chose, and why; "" with another method */
 #define NOTE_FIGURES "auto_json" /* the same as a JSON object */
+#define NOTE_RATE "rate"         /* the rate limit in force, until when; "" when there is none */
+#define NOTE_RATE_FIGURES "rate_json"
+#define NOTE_RATE_SAID "rate_said" /* what `skyferry-push rate` said last and was understood */
 #define NOTE_TROUBLE "trouble"   /* why no connection is up, or why shipping pauses; "" */
 
 struct status_options {
@@ -43,6 +46,7 @@ struct agent_seen {
     long pid;
     char mode[16], lanes_up[8], rtt_ms[8], trouble[512]; /* "" when nothing runs, or it has not said */
     char choice[400], figures[600];           /* likewise */
+    char rate[200], rate_figures[300];
 };
 /* Does somebody hold the spool's lock (spool_holder), and what did it note? j may be NULL. */
 void status_agent(const char *spool, struct journal *j, struct agent_seen *out);

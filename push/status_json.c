@@ -106,6 +106,8 @@ static json_t *agent_object(const struct agent_seen *a)
                         count(strtol(a->lanes_up, NULL, 10), a->lanes_up[0] != '\0'));
     json_object_set_new(obj, "rtt_ms", count(strtol(a->rtt_ms, NULL, 10), a->rtt_ms[0] != '\0'));
     json_object_set_new(obj, "trouble", text(a->trouble));
+    json_t *rate = json_loads(a->rate_figures, 0, NULL);
+    json_object_set_new(obj, "rate", rate ? rate : json_null());
     json_t *figures = json_loads(a->figures, 0, NULL);
     json_object_set_new(obj, "auto", figures ? figures : json_null());
     return obj;

@@ -76,6 +76,8 @@ static void print_agent(const struct status_picture *p, FILE *to)
     if (a->rtt_ms[0])
         fprintf(to, ", round trip %s ms", a->rtt_ms);
     fputc('\n', to);
+    if (a->rate[0])
+        screen_say(to, 9, "rate:    ", a->rate);
     if (a->choice[0])
         screen_say(to, 9, "auto:    ", a->choice);
     if (a->trouble[0])

@@ -322,11 +322,11 @@ static void test_a_wish_for_a_mode(void **state)
     char word[32];
     (void)state;
     OK(spool_open(spool, &s, &why));
-    assert_false(spool_take_mode(&s, word, sizeof word));
-    OK(spool_wish_mode(spool, "serial", &why));
-    assert_true(spool_take_mode(&s, word, sizeof word));
+    assert_false(spool_take(&s, "mode", word, sizeof word));
+    OK(spool_wish(spool, "mode", "serial", &why));
+    assert_true(spool_take(&s, "mode", word, sizeof word));
     assert_string_equal(word, "serial");
-    assert_false(spool_take_mode(&s, word, sizeof word)); /* once */
+    assert_false(spool_take(&s, "mode", word, sizeof word)); /* once */
     spool_close(&s);
 }
 
