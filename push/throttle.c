@@ -8,9 +8,10 @@
 
 #include "common/clock.h"
 
-#define TURN_S 0.010              /* of the rate: one turn, */
-#define TURN_LEAST 1400.0         /* which is a TCP packet at least */
-#define TURN_MOST 32700.0         /* and an SSH packet at most */
+#define TURN_S 0.010              /* of the rate: one turn, in whole TCP packets */
+#define PACKET 1448               /* TCP payload of an Ethernet frame, time stamps in it */
+#define PACKETS_MOST 22           /* an SSH packet holds no more */
+#define HEADS 68                  /* what SSH adds to a packet, at most */
 #define UNSENT_S 0.020            /* of the rate may wait in the sockets together, */
 #define UNSENT_LEAST 4096.0       /* so much in each at least: a stalled line frees no flood */
 #define WINDOW_S 1.0              /* longer than a round trip and a chunk */
@@ -114,8 +115,10 @@ static void bound_unsent(int fd, double rate, int lanes)
 static void give_turn(struct throttle *t, struct throttle_lane *l, int64_t now_ns, size_t wanted,
                       int64_t sent)
 {
-    double turn = between(TURN_LEAST, t->rate * TURN_S, TURN_MOST);
-    l->grant = (double)wanted < turn ? wanted : (size_t)turn;
+    size_t packets = (size_t)between(1, t->rate * TURN_S / PACKET + 0.5, PACKETS_MOST);
+    size_t turn = packets * PACKET - HEADS;
+    l->grant = wanted < turn ? wanted : turn;
+    l->begun = false;
     int64_t owed = sent - l->paid; /* heads, checksums, what did not ask */
     l->paid = sent + (int64_t)l->grant;
     if (t->next < now_ns - THROTTLE_LATE_NS)
@@ -124,12 +127,18 @@ static void give_turn(struct throttle *t, struct throttle_lane *l, int64_t now_n
     t->next += (int64_t)((double)((int64_t)l->grant + owed) / t->rate * NS_PER_S);
 }
 
-/* The rate has changed, or it is the first: a turn that has not come yet is given back. */
+static void give_back(struct throttle_lane *l)
+{
+    l->paid -= (int64_t)l->grant;
+    l->grant = 0;
+}
+
+/* The rate has changed, or it is the first. */
 static void start_anew(struct throttle *t, struct throttle_lane *l, int64_t sent)
 {
     l->epoch = t->epoch;
-    l->grant = 0;
-    if (t->rate <= 0 || l->paid > sent)
+    give_back(l);
+    if (t->rate <= 0)
         l->paid = sent;
     bound_unsent(l->fd, t->rate, t->lanes);
 }
@@ -140,11 +149,14 @@ size_t throttle_allows(struct throttle_lane *l, int64_t now_ns, int64_t sent, si
     struct throttle *t = l->of;
     if (!t)
         return wanted;
-    if (l->grant > 0 && now_ns >= l->due)
+    if (l->grant > 0 && l->begun)
         return wanted < l->grant ? wanted : l->grant;
     pthread_mutex_lock(&t->lock);
     if (l->epoch != t->epoch)
         start_anew(t, l, sent);
+    /* After a halt of the whole machine the turns of all lanes would fall together. */
+    if (l->grant > 0 && now_ns - l->due > THROTTLE_LATE_NS)
+        give_back(l);
     bool limited = t->rate > 0;
     if (!limited)
         l->paid = sent;
@@ -154,7 +166,8 @@ size_t throttle_allows(struct throttle_lane *l, int64_t now_ns, int64_t sent, si
     *until = l->due;
     if (!limited)
         return wanted;
-    return now_ns >= l->due ? l->grant : 0;
+    l->begun = now_ns >= l->due;
+    return l->begun ? l->grant : 0;
 }
 
 void throttle_used(struct throttle_lane *l, size_t bytes)

@@ -32,6 +32,7 @@ struct throttle_lane {
     int fd;
     int64_t due;         /* when the turn comes */
     size_t grant;        /* bytes that are left of the turn; 0: none was given */
+    bool begun;          /* it has come, and a write may be half done */
     int64_t paid;        /* bytes on the socket that turns were given for */
     uint64_t epoch;      /* of the rate that the turn was given by */
 };

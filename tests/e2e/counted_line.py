@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """A line that counts: forwards TCP connections and notes how many bytes went towards the far end.
 
-    counted_line.py PORT_FILE TARGET_PORT LOG   forward from a free loopback port, named in PORT_FILE,
-                                                to TARGET_PORT; LOG gets lines "SECONDS BYTES", SECONDS
-                                                of the wall clock, BYTES all that went so far
+    counted_line.py PORT_FILE TARGET_PORT LOG [ADDRESS]
+                                                forward from a free port of ADDRESS (127.0.0.1), named
+                                                in PORT_FILE, to TARGET_PORT there; LOG gets lines
+                                                "SECONDS BYTES", SECONDS of the wall clock, BYTES all
+                                                that went so far
     counted_line.py judge LOG MBIT FROM TO      what the sliding 2 s between these times carried, in
                                                 parts of MBIT: "least mean most"
 """
@@ -16,9 +18,9 @@ STEP = 0.01
 WINDOW = 2.0
 
 
-def forward(port_file, target, log_name):
+def forward(port_file, target, log_name, address="127.0.0.1"):
     sel = selectors.DefaultSelector()
-    ear = socket.create_server(("127.0.0.1", 0), backlog=32)
+    ear = socket.create_server((address, 0), backlog=32)
     sel.register(ear, selectors.EVENT_READ, None)
     with open(port_file, "w") as f:
         f.write(str(ear.getsockname()[1]))
@@ -28,7 +30,7 @@ def forward(port_file, target, log_name):
             for key, _ in sel.select():
                 if key.fileobj is ear:
                     near, _ = ear.accept()
-                    far = socket.create_connection(("127.0.0.1", target))
+                    far = socket.create_connection((address, target))
                     for s, other, counts in ((near, far, True), (far, near, False)):
                         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                         sel.register(s, selectors.EVENT_READ, (other, counts))
@@ -76,4 +78,4 @@ def judge(log_name, mbit, start, end):
 if sys.argv[1] == "judge":
     judge(sys.argv[2], *map(float, sys.argv[3:6]))
 else:
-    forward(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    forward(sys.argv[1], int(sys.argv[2]), *sys.argv[3:5])
