@@ -1,10 +1,9 @@
 #include "push/throttle.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <linux/sockios.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/socket.h>
+#include <sys/ioctl.h>
 
 #include "common/clock.h"
 
@@ -12,8 +11,8 @@
 #define PACKET 1448               /* TCP payload of an Ethernet frame, time stamps in it */
 #define PACKETS_MOST 22           /* an SSH packet holds no more */
 #define HEADS 68                  /* what SSH adds to a packet, at most */
-#define UNSENT_S 0.020            /* of the rate may wait in the sockets together, */
-#define UNSENT_LEAST 4096.0       /* so much in each at least: a stalled line frees no flood */
+#define UNSENT_S 0.010            /* of the rate may wait in all sockets together */
+#define UNSENT_LOOK_NS (3 * NS_PER_MS)
 #define WINDOW_S 1.0              /* longer than a round trip and a chunk */
 #define CHUNK_S 0.25
 #define CHUNK_LEAST 16384
@@ -103,12 +102,14 @@ void throttle_leave(struct throttle_lane *l)
     l->of = NULL;
 }
 
-/* What a socket keeps back while the line stalls would leave it at the line's full rate. */
-static void bound_unsent(int fd, double rate, int lanes)
+/* What a socket keeps back (TCP begins anew after a silence, the line stalls) would leave it
+ * later, on top of what the others send by then: while it does, the others have its turns. */
+static bool is_clogged(const struct throttle *t, const struct throttle_lane *l)
 {
-    int most = rate > 0 ? (int)between(UNSENT_LEAST, rate * UNSENT_S / lanes, 1 << 20) : -1;
-    if (fd >= 0)
-        (void)!setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof most);
+    int unsent = 0;
+    if (l->fd < 0 || ioctl(l->fd, SIOCOUTQNSD, &unsent) != 0)
+        return false;
+    return unsent > PACKET + t->rate * UNSENT_S / t->lanes;
 }
 
 /* Gives l the next turn; the rate is not 0. */
@@ -140,7 +141,6 @@ static void start_anew(struct throttle *t, struct throttle_lane *l, int64_t sent
     give_back(l);
     if (t->rate <= 0)
         l->paid = sent;
-    bound_unsent(l->fd, t->rate, t->lanes);
 }
 
 size_t throttle_allows(struct throttle_lane *l, int64_t now_ns, int64_t sent, size_t wanted,
@@ -157,16 +157,16 @@ size_t throttle_allows(struct throttle_lane *l, int64_t now_ns, int64_t sent, si
     /* After a halt of the whole machine the turns of all lanes would fall together. */
     if (l->grant > 0 && now_ns - l->due > THROTTLE_LATE_NS)
         give_back(l);
-    bool limited = t->rate > 0;
+    bool limited = t->rate > 0, clogged = limited && l->grant == 0 && is_clogged(t, l);
     if (!limited)
         l->paid = sent;
-    else if (l->grant == 0)
+    else if (l->grant == 0 && !clogged)
         give_turn(t, l, now_ns, wanted, sent);
     pthread_mutex_unlock(&t->lock);
-    *until = l->due;
     if (!limited)
         return wanted;
-    l->begun = now_ns >= l->due;
+    *until = clogged ? now_ns + UNSENT_LOOK_NS : l->due;
+    l->begun = !clogged && now_ns >= l->due;
     return l->begun ? l->grant : 0;
 }
 
