@@ -136,6 +136,9 @@ bench-wan:                                ## against the public file movers on l
 	@scripts/deps bench
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
 	@tests/wan/bench
+wan-limit:                                ## rate_mbit on a long line in a box (root, 3 minutes)
+	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
+	@tests/wan/limit
 fresh-check:                              ## demo and test in a minimal Debian 12 (root, slow)
 	@scripts/fresh-check
 etc: programs                             ## write etc/*.conf anew from the settings rows
@@ -156,4 +159,4 @@ help:                                     ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | \
 	    awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan fresh-check etc install clean help
+.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan wan-limit fresh-check etc install clean help
