@@ -50,12 +50,20 @@ static void far_factors(const struct wire_decoding *d, double out[CHOICE_METHODS
     }
 }
 
+/* A limit that was set just now holds before it is measured. */
+static double line_rate(const struct flow *f)
+{
+    double rate = meter_rate(ship_meter(f->ship));
+    double most = throttle_mbit(limit_throttle(f->limit)) * 1e6 / 8 * THROTTLE_AIM;
+    return most > 0 && (rate <= 0 || rate > most) ? most : rate;
+}
+
 static void conditions_of(const struct flow *f, struct conditions *out)
 {
     const struct wire_decoding *d = &ship_line(f->ship)->hello.decoding;
     if (d->threads == 0)
         d = &f->far;
-    *out = (struct conditions){.line = meter_rate(ship_meter(f->ship)),
+    *out = (struct conditions){.line = line_rate(f),
                                .near_threads = pool_threads(f->pool), .far_threads = d->threads};
     for (int i = 0; i < CHOICE_METHODS; i++)
         out->near[i] = effort_factor(&f->near[i]);

@@ -90,19 +90,27 @@ void limit_tick(struct limit *l, int64_t wall_ns, int64_t mono_ns)
 
 /* ---- for people and programs ---- */
 
+static void words_of(double mbit, char *out, size_t size)
+{
+    if (mbit > 0)
+        snprintf(out, size, "at most %.6g Mbit/s", mbit);
+    else
+        snprintf(out, size, "no limit");
+}
+
 void limit_words(const struct limit *l, char *out, size_t size)
 {
     char rate[32], then[32], until[80] = "", iso[32];
     out[0] = '\0';
     if (l->mbit == 0 && l->next_ns == 0 && !l->asked)
         return;
-    timetable_words(l->mbit, rate, sizeof rate);
-    timetable_words(l->then, then, sizeof then);
+    words_of(l->mbit, rate, sizeof rate);
+    words_of(l->then, then, sizeof then);
     if (l->next_ns) {
         clock_iso(l->next_ns, iso, sizeof iso);
         snprintf(until, sizeof until, " until %.5s UTC, then %s", iso + 11, then);
     }
-    snprintf(out, size, "%s%s%s%s", l->mbit > 0 ? "at most " : "", rate, until,
+    snprintf(out, size, "%s%s%s", rate, until,
              l->asked ? "; said by skyferry-push rate" : "");
 }
 

@@ -183,11 +183,3 @@ int64_t timetable_next(const struct timetable *t, int64_t wall_ns)
     }
     return nearest == 0 ? 0 : (now + nearest) * NS_PER_S;
 }
-
-void timetable_words(double mbit, char *out, size_t size)
-{
-    if (mbit > 0)
-        snprintf(out, size, "%.6g Mbit/s", mbit);
-    else
-        snprintf(out, size, "no limit");
-}

@@ -35,7 +35,4 @@ double timetable_at(const struct timetable *t, int64_t wall_ns);
 /* The first time after it at which another rate holds; 0: never. */
 int64_t timetable_next(const struct timetable *t, int64_t wall_ns);
 
-/* "50 Mbit/s", "no limit". */
-void timetable_words(double mbit, char *out, size_t size);
-
 #endif

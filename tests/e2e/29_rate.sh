@@ -49,7 +49,7 @@ from=$(date -u -d '-2 minutes' +%H:%M) to=$(date -u -d '+30 minutes' +%H:%M)
 check "rate takes a timetable" push rate "5, 24 $from-$to"
 same "status tells what comes next" "$(in_force)" "[24,5,true]"
 push status >"$WORK/status"
-says "... the table, too" "$WORK/status" "rate: +at most 24 Mbit/s until $to UTC, then 5 Mbit/s; said by"
+says "... the table, too" "$WORK/status" "rate: +at most 24 Mbit/s until $to UTC, then at most 5 Mbit/s; said by"
 sleep 0.2; a=$(now); sleep 3; b=$(now)
 keeps "the open window's rate" 24 "$a" "$b"
 

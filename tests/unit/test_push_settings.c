@@ -118,12 +118,13 @@ static void test_every_problem_at_once(void **state)
 {
     (void)state;
     assert_false(load("[watch]\ndirectory = /no/such/place\npattern =\n[ship]\nlanes = 17\n"
-                      "mode = zigzag\n[site]\nnight_rollover = 25:00\n[camera]\n"
+                      "mode = zigzag\nrate_mbit = 50 6-18\n[site]\nnight_rollover = 25:00\n[camera]\n"
                       "profile = nikon\n[sky]\nclear = yes\n",
                       NEED_SPOOL | NEED_WATCH | NEED_FAR_END, NULL));
     assert_true(reported("push.conf:5: "));
     assert_true(reported("lanes = 17"));
     assert_true(reported("zigzag"));
+    assert_true(reported("[ship] rate_mbit = '50 6-18': '6-18' is no window"));
     assert_true(reported("/no/such/place: No such file"));
     assert_true(reported("pattern is empty"));
     assert_true(reported("25:00"));
@@ -264,11 +265,18 @@ static void test_what_a_reload_changes(void **state)
     settings_changes(&before, &config.set, &live, &restart);
     assert_int_equal(live.len + restart.len, 0);
     assert_true(load("[watch]\npattern = b*.fits\n[ship]\nmode = batch\nwindow = 3\nlanes = 2\n"
-                     "priority = calibration science backfill\n"
-                     "[log]\nlevel = debug\n[codec]\nmethod = quantized\nq = 0.5\n", 0, NULL));
+                     "rate_mbit = 50 06:00-18:00
+priority = calibration science backfill
+"
+                     "[log]
+level = debug
+[codec]
+method = quantized
+q = 0.5
+", 0, NULL));
     settings_changes(&before, &config.set, &live, &restart);
     assert_string_equal((char *)live.data, "codec.method codec.q ship.mode ship.priority ship.window "
-                                           "log.level");
+                                           "ship.rate_mbit log.level");
     assert_string_equal((char *)restart.data, "watch.pattern ship.lanes");
     settings_codec(&config.set, &codec);
     assert_string_equal(codec.method, "quantized");

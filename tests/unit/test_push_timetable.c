@@ -158,16 +158,6 @@ static void too_much_is_refused(void **state)
     assert_int_equal(timetable_parse(text, &t, &why), ST_REJECT);
 }
 
-static void rates_have_words(void **state)
-{
-    (void)state;
-    char words[32];
-    timetable_words(0, words, sizeof words);
-    assert_string_equal(words, "no limit");
-    timetable_words(62.5, words, sizeof words);
-    assert_string_equal(words, "62.5 Mbit/s");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,7 +169,6 @@ int main(void)
         cmocka_unit_test(only_a_change_of_the_rate_counts),
         cmocka_unit_test(mistakes_are_named_with_their_remedy),
         cmocka_unit_test(too_much_is_refused),
-        cmocka_unit_test(rates_have_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
