@@ -10,6 +10,7 @@
 #define TURN_S 0.010              /* of the rate: one turn, in whole TCP packets */
 #define PACKET 1448               /* TCP payload of an Ethernet frame, time stamps in it */
 #define PACKETS_MOST 22           /* an SSH packet holds no more */
+#define WRITE 32700               /* bytes: libssh2 takes no more at once */
 #define HEADS 68                  /* what SSH adds to a packet, at most */
 #define UNSENT_S 0.010            /* of the rate may wait in all sockets together */
 #define UNSENT_LOOK_NS (3 * NS_PER_MS)
@@ -135,12 +136,18 @@ static void give_back(struct throttle_lane *l)
 }
 
 /* The rate has changed, or it is the first. */
-static void start_anew(struct throttle *t, struct throttle_lane *l, int64_t sent)
+static void start_anew(const struct throttle *t, struct throttle_lane *l)
 {
     l->epoch = t->epoch;
     give_back(l);
-    if (t->rate <= 0)
-        l->paid = sent;
+}
+
+/* Without a limit: one write, which may be half done when a limit comes. */
+static void give_write(struct throttle_lane *l, int64_t now_ns, size_t wanted, int64_t sent)
+{
+    l->grant = wanted < WRITE ? wanted : WRITE;
+    l->paid = sent + (int64_t)l->grant;
+    l->due = now_ns;
 }
 
 size_t throttle_allows(struct throttle_lane *l, int64_t now_ns, int64_t sent, size_t wanted,
@@ -153,18 +160,16 @@ size_t throttle_allows(struct throttle_lane *l, int64_t now_ns, int64_t sent, si
         return wanted < l->grant ? wanted : l->grant;
     pthread_mutex_lock(&t->lock);
     if (l->epoch != t->epoch)
-        start_anew(t, l, sent);
+        start_anew(t, l);
     /* After a halt of the whole machine the turns of all lanes would fall together. */
     if (l->grant > 0 && now_ns - l->due > THROTTLE_LATE_NS)
         give_back(l);
     bool limited = t->rate > 0, clogged = limited && l->grant == 0 && is_clogged(t, l);
     if (!limited)
-        l->paid = sent;
+        give_write(l, now_ns, wanted, sent);
     else if (l->grant == 0 && !clogged)
         give_turn(t, l, now_ns, wanted, sent);
     pthread_mutex_unlock(&t->lock);
-    if (!limited)
-        return wanted;
     *until = clogged ? now_ns + UNSENT_LOOK_NS : l->due;
     l->begun = !clogged && now_ns >= l->due;
     return l->begun ? l->grant : 0;

@@ -219,11 +219,24 @@ static void without_a_rate_nothing_waits(void **state)
     assert_int_equal(throttle_patience(&l), 0);
     throttle_leave(&l);
     throttle_join(&l, w.t, -1);
-    for (int i = 0; i < 1000; i++)
-        assert_int_equal(throttle_allows(&l, w.now, i * CHUNK, CHUNK, &until), CHUNK);
-    /* What went unbounded is not held against anybody later. */
+    int64_t sent = 0;
+    for (int i = 0; i < 1000; i++) {
+        size_t n = throttle_allows(&l, w.now, sent, CHUNK, &until);
+        assert_true(n >= 32700);
+        throttle_used(&l, 32700);
+        sent += 32700 + HEADS;
+    }
+    /* A write that is half done goes on; what went unbounded is not held against anybody. */
+    assert_int_equal(throttle_allows(&l, w.now, sent, CHUNK, &until), 32700);
     throttle_set(w.t, 1, w.now);
-    assert_true(throttle_allows(&l, w.now, 1000LL * CHUNK, CHUNK, &until) > 0);
+    assert_int_equal(throttle_allows(&l, w.now, sent + 1000, CHUNK, &until), 32700);
+    throttle_used(&l, 32700);
+    sent += 32700 + HEADS;
+    assert_true(throttle_allows(&l, w.now, sent, CHUNK, &until) > 0);
+    assert_true(throttle_allows(&l, w.now, sent, CHUNK, &until) < 2000);
+    throttle_used(&l, 2000);
+    assert_int_equal(throttle_allows(&l, w.now, sent + 1448, CHUNK, &until), 0);
+    assert_true(until > w.now && until < w.now + 20 * NS_PER_MS);
     throttle_leave(&l);
 }
 
