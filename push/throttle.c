@@ -12,7 +12,7 @@
 #define PACKETS_MOST 22           /* an SSH packet holds no more */
 #define WRITE 32700               /* bytes: libssh2 takes no more at once */
 #define HEADS 68                  /* what SSH adds to a packet, at most */
-#define UNSENT_S 0.010            /* of the rate may wait in all sockets together */
+#define UNSENT_S 0.005            /* of the rate may wait in all sockets together */
 #define UNSENT_LOOK_NS (3 * NS_PER_MS)
 #define WINDOW_S 1.0              /* longer than a round trip and a chunk */
 #define CHUNK_S 0.25
