@@ -265,15 +265,8 @@ static void test_what_a_reload_changes(void **state)
     settings_changes(&before, &config.set, &live, &restart);
     assert_int_equal(live.len + restart.len, 0);
     assert_true(load("[watch]\npattern = b*.fits\n[ship]\nmode = batch\nwindow = 3\nlanes = 2\n"
-                     "rate_mbit = 50 06:00-18:00
-priority = calibration science backfill
-"
-                     "[log]
-level = debug
-[codec]
-method = quantized
-q = 0.5
-", 0, NULL));
+                     "rate_mbit = 50 06:00-18:00\npriority = calibration science backfill\n"
+                     "[log]\nlevel = debug\n[codec]\nmethod = quantized\nq = 0.5\n", 0, NULL));
     settings_changes(&before, &config.set, &live, &restart);
     assert_string_equal((char *)live.data, "codec.method codec.q ship.mode ship.priority ship.window "
                                            "ship.rate_mbit log.level");
