@@ -63,7 +63,7 @@ static const struct step {
 static struct scratch dir;
 static struct mailbox *box;
 static struct talk *talk;
-static atomic_llong in_flight;
+static struct lane_load load;
 static char text[192]; /* the first bundle; its first half is the exact data */
 static int spool;
 static struct golden_session *golden;
@@ -85,7 +85,7 @@ static int setup(void **state)
         return -1;
     spool = open(path, O_RDONLY | O_CLOEXEC);
     box = mailbox_new();
-    talk = talk_new(&(struct talk_options){3, box, "blanco:4711", &in_flight});
+    talk = talk_new(&(struct talk_options){3, box, "blanco:4711", &load});
     golden = calloc(1, sizeof *golden);
     return spool >= 0 && talk && golden ? 0 : -1;
 }
