@@ -139,6 +139,10 @@ bench-wan:                                ## against the public file movers on l
 wan-limit:                                ## rate_mbit on a long line in a box (root, 3 minutes)
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
 	@tests/wan/limit
+wan-overload:                             ## ten minutes of too much for the line: newest first? (root, slow)
+	@scripts/deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
+	@tests/wan/overload
 fresh-check:                              ## demo and test in a minimal Debian 12 (root, slow)
 	@scripts/fresh-check
 etc: programs                             ## write etc/*.conf anew from the settings rows
@@ -159,4 +163,4 @@ help:                                     ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | \
 	    awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan wan-limit fresh-check etc install clean help
+.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan wan-limit wan-overload fresh-check etc install clean help

@@ -65,8 +65,9 @@ void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity 
 void flow_begin(struct flow *f, const struct order_item *item);
 /* NULL: it is not under way. */
 struct transit *flow_transit(const struct flow *f, int64_t id);
-/* Stops it for a while; it goes on when its turn comes. */
-void flow_let_go(struct flow *f, int64_t id);
+void flow_forget_transit(struct flow *f, int64_t id); /* it has ended or is about to be dropped */
+/* What the spool has of it goes. */
+void flow_forget_bundle(struct flow *f, const struct exposure *e);
 
 /* method = auto (flow_auto.c): nothing happens with any other. What was learned before the
  * restart; again after the settings changed. */
@@ -87,6 +88,9 @@ enum status line_open(struct flow *f, struct fault *why);
 void line_learned(struct flow *f, const struct exposure *e, const struct encode_result *r);
 /* Sorts the exposures that wait and are under way, tells those under way, and starts no new ones. */
 void line_arrange(struct flow *f, struct order_item *items, size_t count);
+/* The bundles of what was overtaken must not keep the newest out of the spool. */
+void line_make_room(struct flow *f, const struct order_item *newest,
+                    const struct order_item *items, size_t count);
 
 /* Exact data that follow (flow_exact.c): those of `items` that may go now, and, when there is
  * nothing else to do, the next delivery that lacks them. busy: exposures wait or are sent. */

@@ -16,6 +16,8 @@
 enum status line_open(struct flow *f, struct fault *why)
 {
     f->line = ORDER_LINE_NEW;
+    if (journal_youngest(f->o.journal, &f->line.youngest[ORDER_SCIENCE], why) != ST_OK)
+        return why->grade;
     return journal_shrink(f->o.journal, &f->shrink, why);
 }
 
@@ -54,6 +56,7 @@ static void look_at(struct flow *f, struct order_item *i)
         transit_state(t, &s);
         i->under_way = true;
         i->bundle_bytes = transit_bundle_bytes(t);
+        i->flowing = transit_flowing(t);
         i->drained = transit_drained(t);
         i->first_ns = s.first_ns;
         i->out = fmin(1, (double)s.given_bytes / bundle_bytes(f, i));
@@ -94,6 +97,67 @@ static void adapt(struct flow *f, const struct order_item *items, size_t count)
     log_info(AT(.stage = "order"), "%s", text);
 }
 
+/* ---- letting go ---- */
+
+/* sending -> ready. What is finished of it is kept, here and at the far end. */
+static void let_go(struct flow *f, int64_t id)
+{
+    struct transit *t = flow_transit(f, id);
+    struct shipment_state sent;
+    struct exposure e;
+    struct fault why;
+    bool found = false;
+    transit_state(t, &sent);
+    flow_forget_transit(f, id);
+    transit_drop(&t);
+    if (journal_get(f->o.journal, id, &e, &found, &why) != ST_OK) {
+        flow_trouble(f, &why);
+        return;
+    }
+    if (!found || e.state != EXPOSURE_SENDING)
+        return;
+    log_debug(AT(.stage = "order", .exposure = e.name),
+              "makes room for newer ones; it goes on when its turn comes");
+    e.state = EXPOSURE_READY;
+    e.sent_bytes += sent.sent_bytes;
+    flow_save(f, &e);
+}
+
+/* Its bundle is made again when its turn comes. */
+static void give_up_bundle(struct flow *f, int64_t id)
+{
+    struct exposure e;
+    struct fault why;
+    bool found = false;
+    if (flow_transit(f, id))
+        let_go(f, id);
+    if (journal_get(f->o.journal, id, &e, &found, &why) != ST_OK) {
+        flow_trouble(f, &why);
+        return;
+    }
+    if (!found || e.state != EXPOSURE_READY || !e.bundle_sha256[0])
+        return;
+    log_info(AT(.stage = "order", .exposure = e.name),
+             "the spool is full: its bundle makes room for the newest, and is made again later");
+    flow_forget_bundle(f, &e);
+    e.bundle_sha256[0] = '\0';
+    e.bundle_size = 0;
+    flow_save(f, &e);
+}
+
+void line_make_room(struct flow *f, const struct order_item *newest,
+                    const struct order_item *items, size_t count)
+{
+    struct fault why;
+    for (size_t i = count; i-- > 0;) {
+        if (items[i].turn || items[i].drained || items[i].bundle_bytes == 0)
+            continue;
+        if (spool_room(f->o.spool, f->config.set.quota_gib, newest->file_bytes, &why) != ST_WAIT)
+            return;
+        give_up_bundle(f, items[i].id);
+    }
+}
+
 /* ---- the order ---- */
 
 /* What newer ones overtook stays ready to go on, but not in any number. */
@@ -104,7 +168,7 @@ static void let_go_of_the_last(struct flow *f, struct order_item *items, size_t 
         struct order_item *at = &items[i];
         if (!at->under_way || at->turn || at->drained || ++overtaken <= OVERTAKEN_MAX)
             continue;
-        flow_let_go(f, at->id);
+        let_go(f, at->id);
         at->under_way = false;
     }
 }

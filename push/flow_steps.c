@@ -139,7 +139,7 @@ static struct transit **transit_slot(struct flow *f, int64_t id)
     return NULL;
 }
 
-static void forget_transit(struct flow *f, int64_t id)
+void flow_forget_transit(struct flow *f, int64_t id)
 {
     struct transit **slot = transit_slot(f, id);
     if (slot)
@@ -153,7 +153,7 @@ static enum status on_save(void *ctx, const struct exposure *e)
     if (st == ST_OK)
         return ST_OK;
     struct transit **slot = transit_slot(f, e->id), *t = slot ? *slot : NULL;
-    forget_transit(f, e->id);
+    flow_forget_transit(f, e->id);
     transit_drop(&t);
     return st;
 }
@@ -177,8 +177,7 @@ static void on_ended(void *ctx, struct transit *t, const struct exposure *ended,
 {
     struct flow *f = ctx;
     struct exposure e = *ended;
-    char bundle[4200];
-    forget_transit(f, transit_exposure(t));
+    flow_forget_transit(f, transit_exposure(t));
     if (changed) {
         flow_restart(f, &e, why);
         return;
@@ -191,10 +190,8 @@ static void on_ended(void *ctx, struct transit *t, const struct exposure *ended,
     }
     if (e.state == EXPOSURE_STORED)
         crash_point(e.exact ? "push:exactstored" : "push:stored");
-    if (e.state == EXPOSURE_PARKED) {
-        spool_bundle(f->o.spool, &e, bundle);
-        unlink(bundle);
-    }
+    if (e.state == EXPOSURE_PARKED)
+        flow_forget_bundle(f, &e);
 }
 
 /* ---- the codec, and what the last exposure of this filter taught ---- */
@@ -225,6 +222,12 @@ void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity 
         out->pace = pace;
 }
 
+/* The next may be made ready. */
+static void on_flows(void *ctx)
+{
+    flow_poke(ctx);
+}
+
 static void on_learned(void *ctx, const struct exposure *e, const struct encode_result *r)
 {
     struct flow *f = ctx;
@@ -250,13 +253,13 @@ struct transit *flow_transit(const struct flow *f, int64_t id)
     return NULL;
 }
 
-void flow_let_go(struct flow *f, int64_t id)
+void flow_forget_bundle(struct flow *f, const struct exposure *e)
 {
-    struct transit *t = flow_transit(f, id);
-    log_debug(AT(.stage = "order", .exposure = transit_name(t)),
-              "makes room for newer ones; it goes on when its turn comes");
-    forget_transit(f, id);
-    transit_drop(&t);
+    char bundle[4200];
+    if (!e->bundle_id[0])
+        return;
+    spool_bundle(f->o.spool, e, bundle);
+    unlink(bundle);
 }
 
 /* Held on to until it is delivered: the same choice and pace give the same bytes. */
@@ -275,10 +278,12 @@ static bool take_up(struct flow *f, struct exposure *e, bool newest)
     struct fault why = {.grade = ST_OK};
     choose_codec(f, e, &codec);
     /* What is in no hurry leaves room for an exposure that comes meanwhile. */
-    bool spare = e->exact || (!newest && f->transit_count > 0);
-    spool_room(f->o.spool, f->config.set.quota_gib, spare ? 2 * e->file.size : e->file.size, &why);
+    bool spare = e->exact || (!newest && f->transit_count > 0), kept = e->bundle_sha256[0] != '\0';
+    if (!kept)
+        spool_room(f->o.spool, f->config.set.quota_gib, spare ? 2 * e->file.size : e->file.size,
+                   &why);
     f->no_room |= why.grade == ST_WAIT;
-    if (why.grade == ST_OK) {
+    if (why.grade == ST_OK && !kept) {
         encode_id(e, &f->config.camera, &codec, e->bundle_id);
         e->stamp[STAMP_ENCODE] = clock_wall();
     }
@@ -294,9 +299,7 @@ static void refresh_id(struct flow *f, struct exposure *e, const struct fidelity
     encode_id(e, &f->config.camera, codec, id);
     if (strcmp(id, e->bundle_id) == 0)
         return;
-    char old[4200];
-    spool_bundle(f->o.spool, e, old);
-    unlink(old);
+    flow_forget_bundle(f, e);
     memcpy(e->bundle_id, id, sizeof id);
 }
 
@@ -311,7 +314,11 @@ void flow_begin(struct flow *f, const struct order_item *item)
         flow_trouble(f, &why);
         return;
     }
-    if (!found || (e.state == EXPOSURE_READY && !take_up(f, &e, item->newest)) || e.state != EXPOSURE_SENDING)
+    /* Begun before, if it has an id: the far end may hold some of it. */
+    bool resume = found && e.bundle_id[0];
+    if (found && e.state == EXPOSURE_READY && !take_up(f, &e, item->newest))
+        return;
+    if (!found || e.state != EXPOSURE_SENDING)
         return;
     choose_codec(f, &e, &codec);
     refresh_id(f, &e, &codec);
@@ -319,8 +326,8 @@ void flow_begin(struct flow *f, const struct order_item *item)
         .e = &e, .camera = &f->config.camera, .codec = &codec, .spool = f->o.spool,
         .pool = f->pool, .ship = f->ship,
         .urgency = item->exact ? INT_MIN : -item->place, .number = ++f->shipments,
-        .resume = item->begun || e.bundle_sha256[0], .ctx = f, .save = on_save,
-        .learned = on_learned, .ended = on_ended};
+        .resume = resume, .ctx = f, .save = on_save,
+        .flows = on_flows, .learned = on_learned, .ended = on_ended};
     if (transit_start(&o, &t, &why) == ST_OK)
         f->transits[f->transit_count++] = t;
     else
@@ -365,9 +372,13 @@ void steps_send(struct flow *f)
     size_t own = exposures_first(q.items, q.count);
     size_t exact = drop_under_way(f, q.items + own, q.count - own);
     line_arrange(f, q.items, own);
-    for (size_t i = 0; i < own && f->transit_count < FLOW_TRANSITS; i++)
-        if (q.items[i].turn && !q.items[i].under_way)
-            flow_begin(f, &q.items[i]);
+    for (size_t i = 0; i < own && f->transit_count < FLOW_TRANSITS; i++) {
+        if (!q.items[i].turn || q.items[i].under_way)
+            continue;
+        if (q.items[i].newest)
+            line_make_room(f, &q.items[i], q.items, own);
+        flow_begin(f, &q.items[i]);
+    }
     order_exact(&f->config.policy, q.items + own, exact);
     if (f->transit_count < FLOW_TRANSITS)
         exact_send(f, q.items + own, exact,

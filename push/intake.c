@@ -68,6 +68,8 @@ static enum status write_sighting(struct flow *f, enum intake what, struct expos
         st = journal_by_version(f->o.journal, seen->path, &seen->file, &old, &found, why);
         if (st != ST_OK)
             return st;
+        if (what == INTAKE_RESTART)
+            flow_forget_bundle(f, row);
         if (found)
             return what == INTAKE_RESTART ? journal_remove(f->o.journal, row->id, why) : ST_OK;
     }

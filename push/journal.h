@@ -64,6 +64,9 @@ enum status journal_candidates(struct journal *j, int64_t request, const struct 
 /* One exposure came every so many seconds lately, by the times of their files, or none for
  * longer than that; 0: not known. Without those of a sweep. */
 enum status journal_cadence(struct journal *j, int64_t now_ns, double *seconds, struct fault *why);
+/* DATE-OBS, or where that is unknown the file's time, of the youngest delivered lately; INT64_MIN:
+ * none. Likewise without those of a sweep. */
+enum status journal_youngest(struct journal *j, int64_t *date_ns, struct fault *why);
 /* Bytes of a bundle over those of its file, of the last few; 0: not known. */
 enum status journal_shrink(struct journal *j, double *share, struct fault *why);
 /* The earliest due_ns that is still to come, of a row that is neither done nor parked;

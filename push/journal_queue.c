@@ -5,7 +5,9 @@
 #include "common/clock.h"
 #include "push/journal_inner.h"
 
-#define GAPS 8 /* the cadence rests on the last so many */
+#define GAPS 5    /* the cadence rests on the last so many, */
+#define BUNDLES 8 /* the size of bundles on so many, */
+#define RECENT 64 /* and the youngest is one of these */
 
 struct candidates {
     struct order_queue *queue;
@@ -120,6 +122,15 @@ enum status journal_cadence(struct journal *j, int64_t now_ns, double *seconds, 
     return ST_OK;
 }
 
+enum status journal_youngest(struct journal *j, int64_t *date_ns, struct fault *why)
+{
+    return db_int(j->db, why, date_ns, INT64_MIN,
+                  "SELECT max(CASE date_ns WHEN ? THEN mtime_ns ELSE date_ns END) FROM"
+                  " (SELECT date_ns, mtime_ns FROM exposures WHERE exact = 0 AND origin != ?"
+                  " AND state IN ('stored', 'done') ORDER BY id DESC LIMIT ?)",
+                  "iii", INT64_MIN, (int64_t)ORIGIN_SWEEP, (int64_t)RECENT);
+}
+
 static bool take_real(void *ctx, const struct db_row *row)
 {
     *(double *)ctx = db_col_real(row, 0);
@@ -133,6 +144,6 @@ enum status journal_shrink(struct journal *j, double *share, struct fault *why)
                              "SELECT coalesce(total(bundle_size) / nullif(total(size), 0), 0) FROM"
                              " (SELECT bundle_size, size FROM exposures WHERE exact = 0"
                              " AND bundle_size > 0 ORDER BY id DESC LIMIT ?)",
-                             "i", (int64_t)GAPS);
+                             "i", (int64_t)BUNDLES);
     return st;
 }

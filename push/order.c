@@ -5,7 +5,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define AHEAD 2       /* newest first: so many are made ready, to leave the line no pause */
 #define BEHIND 2.0    /* exposures' time of backlog: falls behind, ... */
 #define CAUGHT_UP 0.5 /* ... and has caught up */
 
@@ -187,6 +186,12 @@ static void give_turns(struct order_item *items, size_t count, size_t room)
         items[i].turn = true;
 }
 
+/* One on the line; the next is made ready meanwhile, to leave the line no pause. */
+static void give_turn_and_next(struct order_item *items, size_t count)
+{
+    give_turns(items, count, count > 0 && items[0].flowing ? 2 : 1);
+}
+
 /* The newest in addition to these. */
 static void give_turns_beside(struct order_item *items, size_t count, size_t room)
 {
@@ -219,7 +224,7 @@ void order_arrange(const struct order_policy *p, struct order_line *line, struct
     else if (p->mode == ORDER_PARALLEL)
         give_turns_beside(items, count, (size_t)p->window);
     else
-        give_turns(items, count, AHEAD);
+        give_turn_and_next(items, count);
     for (size_t i = 0; i < every; i++)
         all[i].place = (int)i;
 }

@@ -63,6 +63,7 @@ struct order_item {
     bool exact;       /* exact data that follow a delivery: behind every exposure */
     /* Of those under way: */
     bool under_way;
+    bool flowing;     /* the first of its bytes can go */
     bool drained;     /* all its bytes are on their way: waits for the receipt alone */
     int64_t first_ns; /* when the line got its first bytes; 0: not yet */
     double out;       /* the share of its bytes that the line has got */

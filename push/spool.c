@@ -155,6 +155,8 @@ enum status spool_clean(const struct spool *s, struct journal *j, struct fault *
     fs_sweep_drafts(s->directory);
     enum status st = journal_list(j, EXPOSURE_SENDING, 0, 0, note_owner, &o, why);
     if (st == ST_OK)
+        st = journal_list(j, EXPOSURE_READY, 0, 0, note_owner, &o, why); /* let go of for a while */
+    if (st == ST_OK)
         st = journal_list(j, EXPOSURE_STORED, 0, 0, note_owner, &o, why);
     if (st == ST_OK && o.failed)
         st = fault(why, ST_RETRY, "out of memory for the list of bundles");

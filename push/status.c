@@ -32,7 +32,41 @@ void status_agent(const char *spool, struct journal *j, struct agent_seen *out)
     journal_noted(j, NOTE_FIGURES, out->figures, sizeof out->figures);
     journal_noted(j, NOTE_RATE, out->rate, sizeof out->rate);
     journal_noted(j, NOTE_RATE_FIGURES, out->rate_figures, sizeof out->rate_figures);
+    journal_noted(j, NOTE_ORDER, out->order, sizeof out->order);
+    journal_noted(j, NOTE_LOAD, out->load, sizeof out->load);
     journal_noted(j, NOTE_TROUBLE, out->trouble, sizeof out->trouble);
+}
+
+enum status status_queue(const struct config *c, struct journal *j, const struct agent_seen *agent,
+                         struct order_queue *out, struct fault *why)
+{
+    struct order_policy policy = c->policy;
+    struct order_line line = ORDER_LINE_NEW;
+    size_t kept = 0;
+    if (agent->mode[0])
+        order_mode_parse(agent->mode, &policy.mode);
+    line.behind = strncmp(agent->order, "falling", 7) == 0;
+    enum status st = journal_youngest(j, &line.youngest[ORDER_SCIENCE], why);
+    if (st == ST_OK)
+        st = journal_candidates(j, 0, &c->camera, out, why);
+    if (st != ST_OK)
+        return st;
+    for (size_t i = 0; i < out->count; i++) {
+        out->items[i].under_way = out->items[i].begun;
+        if (!out->items[i].exact)
+            out->items[kept++] = out->items[i];
+    }
+    out->count = kept;
+    order_arrange(&policy, &line, out->items, out->count, clock_wall());
+    return ST_OK;
+}
+
+const struct order_item *status_place(const struct status_picture *p, const struct exposure *e)
+{
+    for (size_t i = 0; i < p->queue.count; i++)
+        if (p->queue.items[i].id == e->id)
+            return &p->queue.items[i];
+    return NULL;
 }
 
 /* Observers name an exposure as they see it: its name, its file, or the whole path. */
@@ -98,8 +132,13 @@ static enum status draw(const struct config *c, const struct status_options *o, 
     enum status st = open_journal(c->set.spool, &p.journal, why);
     if (st == ST_OK) {
         status_agent(c->set.spool, p.journal, &p.agent);
+        if (p.journal)
+            st = status_queue(c, p.journal, &p.agent, &p.queue, why);
+    }
+    if (st == ST_OK) {
         st = o->json ? status_json(&p, to, why) : status_table(&p, to, why);
     }
+    free(p.queue.items);
     journal_close(&p.journal);
     return st;
 }

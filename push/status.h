@@ -14,7 +14,9 @@
 
 /* Notes (journal_note) that whoever holds the spool's lock keeps up to date and status shows;
  * any may be missing: */
-#define NOTE_MODE "mode"         /* "parallel", "serial", "batch": the policy in force */
+#define NOTE_MODE "mode"         /* "adaptive", "serial", ...: the policy in force */
+#define NOTE_ORDER "order"       /* in adaptive mode how it stands, and the figures; else "" */
+#define NOTE_LOAD "order_json"   /* the same as a JSON object */
 #define NOTE_LANES "lanes_up"    /* "3": connections that are up */
 #define NOTE_RTT "rtt_ms"        /* "160": the least round trip seen; "" while not known */
 #define NOTE_AUTO "auto"         /* what method = auto chose, and why; "" with another method */
@@ -47,9 +49,15 @@ struct agent_seen {
     char mode[16], lanes_up[8], rtt_ms[8], trouble[512]; /* "" when nothing runs, or it has not said */
     char choice[400], figures[600];           /* likewise */
     char rate[200], rate_figures[300];
+    char order[200], load[200];
 };
 /* Does somebody hold the spool's lock (spool_holder), and what did it note? j may be NULL. */
 void status_agent(const char *spool, struct journal *j, struct agent_seen *out);
+
+/* What could go now, in the order in which it goes as far as the journal tells: the agent knows
+ * better how far the line is. items is malloc'ed. */
+enum status status_queue(const struct config *c, struct journal *j, const struct agent_seen *agent,
+                         struct order_queue *out, struct fault *why);
 
 /* One picture. */
 struct status_picture {
@@ -59,6 +67,7 @@ struct status_picture {
     int64_t now_ns;          /* the wall clock */
     int rows;                /* the newest so many in the table */
     bool *matched;           /* name_count of them: set where a name was found */
+    struct order_queue queue;
 };
 /* Lines of at most 79 columns (but for a command with a long name in it), or one JSON object
  * on one line, see skyferry-push(1). The grade is the journal's. */
@@ -67,6 +76,9 @@ enum status status_json(const struct status_picture *p, FILE *to, struct fault *
 
 /* Is e one of the names asked for? True for every e when there are none. */
 bool status_wanted(const struct status_picture *p, const struct exposure *e);
+
+/* Its place in the queue; NULL: it has none. */
+const struct order_item *status_place(const struct status_picture *p, const struct exposure *e);
 
 /* How exact the far end's copy of a delivery is: "exact", "lossy", "gone" (lossy, and the file is
  * no longer there), or how far its exact data have come: "ready", "sending", "parked"; "" while

@@ -63,7 +63,7 @@ static void set_facts(json_t *obj, const struct facts *f, bool settled)
     json_object_set_new(obj, "exptime", real(f->exptime, settled));
 }
 
-static json_t *exposure_object(const struct exposure *e)
+static json_t *exposure_object(const struct exposure *e, const struct order_item *place)
 {
     const int64_t *t = e->stamp;
     json_t *obj = json_object();
@@ -74,6 +74,8 @@ static json_t *exposure_object(const struct exposure *e)
     json_object_set_new(obj, "path", text(e->path));
     json_object_set_new(obj, "state",
                         text(e->state >= 0 ? exposure_state_names[e->state] : "unknown"));
+    json_object_set_new(obj, "place", count(place ? place->place + 1 : 0, place != NULL));
+    json_object_set_new(obj, "kind", text(place ? order_kind_words[place->kind] : ""));
     json_object_set_new(obj, "attempts", json_integer(e->attempts));
     json_object_set_new(obj, "reason", text(e->reason));
     set_time(obj, "due", e->due_ns);
@@ -102,6 +104,8 @@ static json_t *agent_object(const struct agent_seen *a)
     json_object_set_new(obj, "running", json_boolean(a->running));
     json_object_set_new(obj, "pid", count(a->pid, a->running));
     json_object_set_new(obj, "mode", text(a->mode));
+    json_t *load = json_loads(a->load, 0, NULL);
+    json_object_set_new(obj, "order", load ? load : json_null());
     json_object_set_new(obj, "lanes_up",
                         count(strtol(a->lanes_up, NULL, 10), a->lanes_up[0] != '\0'));
     json_object_set_new(obj, "rtt_ms", count(strtol(a->rtt_ms, NULL, 10), a->rtt_ms[0] != '\0'));
@@ -154,7 +158,7 @@ static bool print_exposure(void *ctx, const struct exposure *e)
     if (p->begun)
         fputc(',', p->to);
     p->begun = true;
-    p->failed = !print(p->to, exposure_object(e));
+    p->failed = !print(p->to, exposure_object(e, status_place(p->picture, e)));
     return !p->failed;
 }
 

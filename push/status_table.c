@@ -76,6 +76,8 @@ static void print_agent(const struct status_picture *p, FILE *to)
     if (a->rtt_ms[0])
         fprintf(to, ", round trip %s ms", a->rtt_ms);
     fputc('\n', to);
+    if (a->order[0])
+        screen_say(to, 9, "order:   ", a->order);
     if (a->rate[0])
         screen_say(to, 9, "rate:    ", a->rate);
     if (a->choice[0])
@@ -151,6 +153,9 @@ static bool print_row(void *ctx, const struct exposure *e)
         cell_time(t[STAMP_NOTICED], when, sizeof when);
     if (t[STAMP_NOTICED] && t[STAMP_STORED])
         cell_duration(t[STAMP_STORED] - t[STAMP_NOTICED], took, sizeof took);
+    const struct order_item *place = status_place(r->picture, e);
+    if (place && e->state == EXPOSURE_READY)
+        snprintf(took, sizeof took, "#%d", place->place + 1);
     fprintf(r->to, "%-*s %-7s %7s %7s %5s %14s %7s\n", NAME_WIDTH, name, state_word(e), in, out,
             ratio, when, took);
     return true;
@@ -305,6 +310,10 @@ static bool print_details(void *ctx, const struct exposure *e)
     fputc('\n', r->to);
     screen_say(r->to, 4, "", e->name);
     fprintf(r->to, "  %-11s %s\n", "state", state_word(e));
+    const struct order_item *place = status_place(r->picture, e);
+    if (place)
+        fprintf(r->to, "  %-11s %d of the %zu not yet delivered that can go (%s)\n", "order",
+                place->place + 1, r->picture->queue.count, order_kind_words[place->kind]);
     if (e->state == EXPOSURE_PARKED) {
         screen_say(r->to, 14, "  reason      ", e->reason);
         fprintf(r->to, "  %-11s skyferry-push retry %s\n", "then", e->name);

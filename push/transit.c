@@ -167,8 +167,10 @@ static bool add_shipment(struct transit *t)
     o.open.mtime_ns = t->e.file.mtime_ns;
     o.open.resume = t->o.resume;
     o.open.exact = t->e.exact;
-    if (ship_add(t->o.ship, &o, &t->shipment, &why) == ST_OK)
+    if (ship_add(t->o.ship, &o, &t->shipment, &why) == ST_OK) {
+        t->o.flows(t->o.ctx);
         return true;
+    }
     end(t, &why, false);
     return false;
 }
@@ -183,6 +185,7 @@ static void finish_shipment(struct transit *t)
     memcpy(c.source_sha256, t->e.source_sha256, sizeof c.source_sha256);
     snprintf(c.source_name, sizeof c.source_name, "%s", fs_basename(t->e.path));
     ship_finish(t->shipment, &c);
+    t->o.flows(t->o.ctx);
 }
 
 /* ---- what the encoding says ---- */
@@ -347,11 +350,6 @@ enum status transit_start(const struct transit_order *o, struct transit **out, s
     return ST_OK;
 }
 
-const char *transit_name(const struct transit *t)
-{
-    return t->e.name;
-}
-
 void transit_urgency(struct transit *t, int urgency)
 {
     if (t->o.urgency == urgency)
@@ -373,6 +371,11 @@ int64_t transit_exposure(const struct transit *t)
 int64_t transit_bundle_bytes(const struct transit *t)
 {
     return t->e.bundle_sha256[0] ? t->e.bundle_size : 0;
+}
+
+bool transit_flowing(const struct transit *t)
+{
+    return t->shipment != NULL;
 }
 
 bool transit_drained(const struct transit *t)

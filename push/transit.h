@@ -23,6 +23,8 @@ struct transit_order {
     void *ctx;
     /* Makes what is in e durable; other than OK: the transit has been dropped. */
     enum status (*save)(void *ctx, const struct exposure *e);
+    /* The first of its bytes can go, or (again) all of them. */
+    void (*flows)(void *ctx);
     /* The exposure is encoded: what is to be learned from it for the next. */
     void (*learned)(void *ctx, const struct exposure *e, const struct encode_result *r);
     /* OK: stored, all is in e. `changed`: the file is another version now. *t is gone after it. */
@@ -38,11 +40,11 @@ void transit_drop(struct transit **t);
 void transit_urgency(struct transit *t, int urgency);
 
 int64_t transit_exposure(const struct transit *t); /* its id */
-const char *transit_name(const struct transit *t);
 /* What has been sent and acknowledged so far (all 0 before the first byte). */
 void transit_state(const struct transit *t, struct shipment_state *out);
 
 int64_t transit_bundle_bytes(const struct transit *t); /* 0: is still being encoded */
+bool transit_flowing(const struct transit *t); /* the first of its bytes can go */
 /* All its bytes were given to the line: it waits for the receipt alone. */
 bool transit_drained(const struct transit *t);
 

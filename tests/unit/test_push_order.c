@@ -90,6 +90,9 @@ static void test_serial_takes_the_newest_and_makes_the_next_ready(void **state)
     (void)state;
     order_arrange(&p, &line, items, 4, 0);
     expect_ids(items, 4, (int64_t[]){4, 2, 3, 1}); /* a tie goes to the younger mtime */
+    expect_turns(items, 4, 1);
+    items[0].under_way = items[0].flowing = true;
+    order_arrange(&p, &line, items, 4, 0);
     expect_turns(items, 4, 2);
     assert_true(items[0].newest);
     assert_int_equal(line.id, 4);
@@ -106,6 +109,9 @@ static void test_a_drained_one_does_not_count(void **state)
     (void)state;
     order_arrange(&p, &line, items, 3, 0);
     expect_ids(items, 3, (int64_t[]){3, 2, 1}); /* its commit goes before all chunks */
+    assert_true(items[1].turn && !items[2].turn);
+    items[1].under_way = items[1].flowing = true;
+    order_arrange(&p, &line, items, 3, 0);
     assert_true(items[1].turn && items[2].turn);
 }
 
@@ -224,9 +230,9 @@ static void test_overtaking(void **state)
         order_arrange(&p, &line, items, 1, S + (int64_t)(meetings[i].waited_s * (double)S));
         assert_int_equal(line.id, 1);
         line.overtakings = meetings[i].overtakings;
-        items[0].under_way = true;
+        items[0].under_way = items[0].flowing = true;
         items[0].out = meetings[i].out;
-        items[1] = (struct order_item){.id = 2, .date_ns = 9 * S, .came_ns = 9 * S, .need_s = 10};
+        items[1] = (struct order_item){.flowing = true, .id = 2, .date_ns = 9 * S, .came_ns = 9 * S, .need_s = 10};
         order_arrange(&p, &line, items, 2, 9 * S);
         assert_int_equal(items[0].id, meetings[i].overtaken ? 2 : 1);
         assert_int_equal(line.id, items[0].id);

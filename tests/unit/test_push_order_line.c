@@ -107,6 +107,7 @@ static void arrange(struct scene *s, double now)
         if (x->stored)
             continue;
         x->item.out = x->given;
+        x->item.flowing = x->encoded > 0;
         x->item.drained = x->given >= 1;
         s->items[n++] = x->item;
     }
