@@ -7,7 +7,9 @@
 
 #include "common/clock.h"
 
-#define TURN_S 0.010              /* of the rate: one turn, in whole TCP packets */
+#define TURN_S 0.005              /* of the rate: one turn, in whole TCP packets */
+#define TURN_MOST_S 0.010         /* where so long a turn is a few packets only: */
+#define PACKETS_FEW 4.0           /* SSH's heads are 1 % of them */
 #define PACKET 1448               /* TCP payload of an Ethernet frame, time stamps in it */
 #define PACKETS_MOST 22           /* an SSH packet holds no more */
 #define WRITE 32700               /* bytes: libssh2 takes no more at once */
@@ -117,7 +119,8 @@ static bool is_clogged(const struct throttle *t, const struct throttle_lane *l)
 static void give_turn(struct throttle *t, struct throttle_lane *l, int64_t now_ns, size_t wanted,
                       int64_t sent)
 {
-    size_t packets = (size_t)between(1, t->rate * TURN_S / PACKET + 0.5, PACKETS_MOST);
+    double few = between(1, t->rate * TURN_MOST_S / PACKET + 0.5, PACKETS_FEW);
+    size_t packets = (size_t)between(few, t->rate * TURN_S / PACKET + 0.5, PACKETS_MOST);
     size_t turn = packets * PACKET - HEADS;
     l->grant = wanted < turn ? wanted : turn;
     l->begun = false;
