@@ -9,6 +9,7 @@
 #   box_count                  the relay's counters now, one JSON object; $BOX_LOG has one a second
 #   box_used BEFORE AFTER      of two such objects: the share of the time the line was busy (near to far)
 #   box_iperf FLOWS SECONDS [CONGESTION]                  what iperf3 gets through, Mbit/s
+#   box_capacity [SECONDS]                                the best of some such: C
 #   box_down                   also done at exit
 # Loss and rate hold in both directions, IP bytes count. lib.sh's start_sshd, push and start_push
 # use the box from box_up on (FAR_IP, FAR_RUN, NEAR_RUN). The relay works wherever root does, so netem
@@ -132,4 +133,13 @@ box_iperf() {
     kill "$server" 2>/dev/null
     wait "$server" 2>/dev/null
     echo "$got"
+}
+# box_capacity [SECONDS]: C, the best that iperf3 gets; many flows or few, cubic or bbr.
+box_capacity() {
+    local flows
+    for flows in "8 cubic" "4 bbr"; do
+        # shellcheck disable=SC2086
+        set -- "${1:-15}" $flows
+        box_iperf "$2" "$1" "$3"
+    done | sort -g | tail -n 1
 }
