@@ -144,6 +144,9 @@ struct wire_hello { /* HELLO and WELCOME */
     int64_t free_bytes; /* pull only */
     bool exact;         /* pull only: it knows what `exact` means in OPEN and HAVE */
     struct wire_decoding decoding; /* pull only; one that makes no sense is as none */
+    /* of a drop folder, never on the wire: */
+    int quiet_s;        /* how long skyferry-pull has given no sign of life; 0: it runs, -1: none */
+    char server[64];    /* what the SFTP server can do: "posix-rename fsync " */
 };
 bool wire_hello_text(const struct wire_hello *h, struct buf *out);
 enum status wire_hello_parse(const void *json, size_t len, struct wire_hello *out,
