@@ -187,7 +187,10 @@ static enum status ended(struct lane *l, struct fault *why)
         snprintf(state, sizeof state, "exit status %d", how.status);
     snprintf(said, sizeof said, how.words[0] ? "%s: \"%s\"" : "%s", state, how.words);
     if (talk_up(l->talk))
-        return fault(why, ST_RETRY, "skyferry-pull on %.100s ended (%s)", l->o.host, said);
+        return fault(why, ST_RETRY, "%s on %.100s ended (%s)",
+                     l->o.sftp ? "the SFTP server" : "skyferry-pull", l->o.host, said);
+    if (l->o.sftp)
+        return words_no_sftp(&l->o, said, why);
     if (talk_heard(l->talk, heard))
         return words_stranger(heard, said, why);
     /* 1 and death by signal may pass; a usage or configuration error, a command that is not
@@ -261,6 +264,8 @@ static enum status watch_silence(struct lane *l, int64_t *until, struct fault *w
         look_at_line(l, now, quiet);
     if (!talk_up(l->talk)) {
         *until = l->give_up;
+        if (now >= *until && l->o.sftp)
+            return words_no_sftp(&l->o, NULL, why);
         if (now >= *until)
             return fault(why, ST_RETRY, "%.100s: the login worked, but skyferry-pull has not answered in time: is its "
                          "machine busy, or is the account's shell start-up there (~/.bashrc) slow?",
@@ -316,9 +321,11 @@ static enum status run(struct lane *l, struct fault *why)
         enum status st = write_turn(l, &blocked, &more, why);
         if (st == ST_OK)
             st = read_turn(l, why);
+        int64_t tick = talk_tick(l->talk, clock_mono());
         note_window(l, blocked);
         if (st == ST_OK)
             st = watch_silence(l, &until, why);
+        until = tick < until ? tick : until;
         if (l->held_until)
             until = l->held_until < until ? l->held_until : until;
         else if ((!blocked || ssh_room(l->ssh)) && talk_output(l->talk, &bytes) > 0)
@@ -416,7 +423,8 @@ enum status lane_start(const struct lane_options *o, int number, struct mailbox 
     pthread_mutex_init(&l->lock, NULL);
     l->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     l->post_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    l->talk = talk_new(&(struct talk_options){number, events, l->o.agent, &l->load});
+    l->talk = talk_new(&(struct talk_options){number, events, l->o.agent, &l->load,
+                                              l->o.sftp ? l->o.sftp_directory : NULL});
     l->input = malloc(READ_SIZE);
     if (l->stop_fd < 0 || l->post_fd < 0 || !l->talk || !l->input ||
         pthread_create(&l->thread, NULL, lane_main, l) != 0) {

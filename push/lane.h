@@ -2,7 +2,8 @@
  * thread of its own (one libssh2 session a thread). The main thread posts jobs, the lane
  * posts events into one mailbox. Whatever was posted and not answered when a LANE_DOWN
  * comes is the main thread's to give to another lane: a lane keeps no promise over its
- * connection's end. libssh2 is included by lane_ssh.c only. */
+ * connection's end. libssh2 is included by lane_ssh.c only.
+ * Over plain SFTP (lane_drop.h) the same jobs and events go through files in a drop folder. */
 #ifndef SKYFERRY_LANE_H
 #define SKYFERRY_LANE_H
 
@@ -21,12 +22,14 @@ struct lane_options {
     char congestion[16];    /* "system", or the kernel's name of one */
     char agent[128];        /* who we are, for HELLO */
     struct throttle *throttle; /* that of all lanes; NULL: none */
+    bool sftp;              /* over plain SFTP instead of our own command: */
+    char sftp_directory[1024]; /* the drop folder there */
 };
 
 enum lane_verb { LANE_OPEN, LANE_CHUNK, LANE_COMMIT, LANE_ABORT, LANE_HAVE, LANE_CLOSE };
 
 /* OPEN, CHUNK, COMMIT and HAVE are each answered by one event, in the order of posting (OPENED
- * or RECEIPT, GOT, RECEIPT, HELD; or REFUSED). ABORT and CLOSE are not answered; both end the
+ * or RECEIPT, GOT, RECEIPT, HELD; or REFUSED); over SFTP in that of each bundle. ABORT and CLOSE are not answered; both end the
  * bundle's stream here: ABORT removes its bytes at the far end, CLOSE (it was committed on
  * another lane) leaves them. */
 

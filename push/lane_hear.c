@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "push/lane_drop.h"
 #include "push/lane_talk_inner.h"
 #include "push/lane_words.h"
 
@@ -205,6 +206,8 @@ enum status talk_input(struct talk *t, const unsigned char *bytes, size_t count,
     enum status st = ST_OK;
     for (size_t i = 0; i < count && t->first_len < sizeof t->first; i++)
         t->first[t->first_len++] = (char)bytes[i];
+    if (t->drops)
+        return drops_input(t, bytes, count, why);
     if (!buf_append(&t->in, bytes, count))
         return no_event(why);
     while (st == ST_OK) {

@@ -274,6 +274,15 @@ static enum status start_command(struct ssh *s, struct fault *why)
         return fault(why, ST_RETRY, "the server opens no session: %s", last_words(s));
     if (st != ST_OK)
         return st;
+    if (s->o.sftp) {
+        AWAIT(s, rc, st, why, libssh2_channel_subsystem(s->channel, "sftp"));
+        if (st == ST_OK && rc == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED)
+            return fault(why, ST_REJECT, "the server offers no SFTP to '%s': sshd_config there "
+                         "needs the line: Subsystem sftp internal-sftp", s->o.user);
+        if (st == ST_OK && rc != 0)
+            return fault(why, ST_RETRY, "the server did not start SFTP: %s", last_words(s));
+        return st;
+    }
     AWAIT(s, rc, st, why, libssh2_channel_exec(s->channel, COMMAND));
     if (st == ST_OK && rc == LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED)
         return fault(why, ST_REJECT, "the server refuses to run a command for '%s'", s->o.user);

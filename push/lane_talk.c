@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/fsutil.h"
+#include "push/lane_drop.h"
 #include "push/lane_talk_inner.h"
 
 #ifndef SKYFERRY_VERSION
@@ -45,6 +46,11 @@ struct talk *talk_new(const struct talk_options *o)
     if (!t)
         return NULL;
     t->o = *o;
+    if (o->directory) {
+        if (!drops_new(t, o->directory))
+            talk_free(&t);
+        return t;
+    }
     say_hello(t);
     if (t->out.len == 0 || !expect(t, &(struct talk_due){.asked = WIRE_HELLO}))
         talk_free(&t);
@@ -55,6 +61,7 @@ void talk_free(struct talk **t)
 {
     if (!*t)
         return;
+    drops_free(&(*t)->drops);
     free((*t)->due);
     free((*t)->streams);
     buf_free(&(*t)->in);
@@ -101,6 +108,8 @@ void talk_sent(struct talk *t, size_t count)
         post_plain(t, LANE_ROOM);
     }
     t->out_payload = 0;
+    if (t->drops)
+        drops_fill(t);
 }
 
 int64_t talk_payload(const struct talk *t)
@@ -128,7 +137,12 @@ bool talk_heard(const struct talk *t, char shown[128])
 
 size_t talk_due(const struct talk *t)
 {
-    return t->due_count;
+    return t->drops ? drops_due(t) : t->due_count;
+}
+
+int64_t talk_tick(struct talk *t, int64_t now)
+{
+    return t->drops ? drops_tick(t, now) : INT64_MAX;
 }
 
 void lane_event_free(struct lane_event *e)
@@ -322,6 +336,10 @@ static enum status put_job(struct talk *t, struct lane_job *job, struct fault *w
 void talk_job(struct talk *t, struct lane_job *job)
 {
     struct fault why;
+    if (t->drops) {
+        drops_job(t, job);
+        return;
+    }
     if (put_job(t, job, &why) != ST_OK) {
         t->out.len = t->out_sent = 0;
         t->out_payload = 0;
@@ -333,12 +351,15 @@ void talk_job(struct talk *t, struct lane_job *job)
 
 void talk_ping(struct talk *t)
 {
-    if (wire_put(&t->out, WIRE_PING, 0, NULL, 0) &&
-        !expect(t, &(struct talk_due){.asked = WIRE_PING}))
+    if (t->drops)
+        drops_ping(t);
+    else if (wire_put(&t->out, WIRE_PING, 0, NULL, 0) &&
+             !expect(t, &(struct talk_due){.asked = WIRE_PING}))
         t->out.len -= WIRE_HEAD;
 }
 
 void talk_bye(struct talk *t)
 {
-    wire_put(&t->out, WIRE_BYE, 0, NULL, 0);
+    if (!t->drops) /* an SFTP server ends with its input */
+        wire_put(&t->out, WIRE_BYE, 0, NULL, 0);
 }

@@ -22,8 +22,9 @@ struct talk_options {
     struct mailbox *events;
     const char *agent;
     struct lane_load *load;   /* lowered before the event that tells of it */
+    const char *directory;    /* the drop folder: speaks SFTP; NULL: the wire */
 };
-/* The first bytes to send are HELLO. */
+/* The first bytes to send are HELLO, or INIT. */
 struct talk *talk_new(const struct talk_options *o);
 void talk_free(struct talk **t);
 
@@ -48,6 +49,9 @@ enum status talk_input(struct talk *t, const unsigned char *bytes, size_t count,
 bool talk_up(const struct talk *t);
 /* Has the far end said anything at all, and what were its first bytes, as printable text? */
 bool talk_heard(const struct talk *t, char shown[128]);
+/* Does what time asks for (an answer over SFTP has to be looked for); clock_mono of the next
+ * time, INT64_MAX when there is none. */
+int64_t talk_tick(struct talk *t, int64_t now);
 /* Answers that are due. */
 size_t talk_due(const struct talk *t);
 

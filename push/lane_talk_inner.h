@@ -17,8 +17,11 @@ struct talk_stream {
     int64_t bundle;
 };
 
+struct drops;
+
 struct talk {
     struct talk_options o;
+    struct drops *drops; /* NULL: the wire's words, else SFTP (lane_drop.h) */
     bool up;
     struct buf out; /* the frames of one job */
     size_t out_sent;

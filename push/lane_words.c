@@ -58,6 +58,15 @@ enum status words_stranger(const char *said, const char *state, struct fault *wh
                  said, state ? " (" : "", state ? state : "", state ? ")" : "");
 }
 
+enum status words_no_sftp(const struct lane_options *o, const char *said, struct fault *why)
+{
+    return fault(why, said ? ST_REJECT : ST_RETRY,
+                 "%.100s: the login worked, but no SFTP server answers (%s); our key's line in "
+                 "~/.ssh/authorized_keys there must say restrict,command=\"internal-sftp\", or "
+                 "sshd_config ForceCommand internal-sftp",
+                 o->host, said ? said : "silence");
+}
+
 void tail_add(struct tail *t, const char *bytes, size_t count)
 {
     if (count > sizeof t->text) {

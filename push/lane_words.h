@@ -25,6 +25,10 @@ enum status words_identity(const struct lane_options *o, bool locked, struct fau
  * it ended, or NULL while it runs. */
 enum status words_stranger(const char *said, const char *state, struct fault *why);
 
+/* Where an SFTP server should answer none does. said: how what ran there ended; NULL: it runs and
+ * is silent (RETRY then, else REJECT). */
+enum status words_no_sftp(const struct lane_options *o, const char *said, struct fault *why);
+
 /* The last bytes of a stream of text. */
 struct tail {
     char text[400];

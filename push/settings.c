@@ -91,6 +91,12 @@ const struct setting settings_rows[] = {
     {"ship", "window", SET_INT, AT_(window), "2", 1, 64, NULL, "exposures",
      "How many exposures are under way at the same time in order of arrival; in parallel mode the "
      "newest is one more."},
+    {"ship", "transport", SET_CHOICE, AT_(transport), "ssh", 0, 0, "ssh|sftp", NULL,
+     "How exposures get there: ssh (the key runs skyferry-pull receive), or sftp (for far ends "
+     "that allow SFTP only: they are dropped into a folder that skyferry-pull run watches)."},
+    {"ship", "sftp_directory", SET_TEXT, AT_(sftp_directory), "skyferry-drops", 0, 0, NULL, NULL,
+     "With transport = sftp: the drop folder as SFTP shows it, relative to where the login begins "
+     "unless absolute; it is [store] drops of pull.conf."},
     {"ship", "host", SET_TEXT, AT_(host), "", 0, 0, NULL, NULL,
      "The far end: the machine on which skyferry-pull receives; must be given here or with "
      "--ssh-host."},
@@ -430,6 +436,8 @@ void settings_lane(const struct settings *s, struct lane_options *out)
     out->port = s->port;
     out->connect_timeout_s = s->connect_timeout_s;
     out->silence_s = s->line_silence_s;
+    out->sftp = strcmp(s->transport, "sftp") == 0;
+    memcpy(out->sftp_directory, s->sftp_directory, sizeof out->sftp_directory);
     snprintf(out->agent, sizeof out->agent, "%.60s pid %ld", machine, (long)getpid());
 }
 

@@ -41,6 +41,7 @@ struct settings {
     int port, lane_window_kib, chunk_kib, connect_timeout_s, line_silence_s;
     int command_timeout_s;
     char rate[TIMETABLE_TEXT];
+    char transport[8], sftp_directory[1024];
     /* [sweep] */
     bool later;
     char later_method[16], later_when[8];

@@ -53,6 +53,7 @@ struct ship {
     struct lanes *lanes;
     struct shipment *first; /* most urgent first */
     struct meter meter;
+    bool early;             /* the far end waits for bytes that a commit has overtaken */
     bool busy;              /* inside an event: nothing is freed before its end */
 };
 
@@ -217,7 +218,7 @@ static void commit_ready(struct ship *s)
         if (p->phase != PHASE_FRESH && p->phase != PHASE_FLOW)
             continue;
         p->early = !plan_complete(&p->plan);
-        if (!p->early || (!p->tried && plan_all_taken(&p->plan)))
+        if (!p->early || (s->early && !p->tried && plan_all_taken(&p->plan)))
             lane = idlest(s);
         if (lane < 0)
             continue;
@@ -474,6 +475,7 @@ enum status ship_open(const struct ship_options *o, struct ship **out, struct fa
     if (!s)
         return fault(why, ST_FATAL, "out of memory for shipping");
     s->o = *o;
+    s->early = !o->lanes.lane->sftp;
     s->o.lanes.ctx = s;
     s->o.lanes.event = on_event;
     enum status st = lanes_open(&s->o.lanes, &s->lanes, why);
