@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/fsutil.h"
 #include "common/log.h"
+#include "pull/drops.h"
 #include "pull/flow.h"
 #include "pull/intake.h"
 #include "pull/job.h"
@@ -167,6 +168,7 @@ static void on_look_signal(void *ctx, int signo)
     struct agent *a = ctx;
     (void)signo;
     intake_scan(a);
+    drops_scan(a);
     agent_poke(a);
 }
 
@@ -252,7 +254,8 @@ enum status agent_watch(struct agent *a, struct fault *why)
     a->expire = loop_timer_new(a->loop, on_expire, a);
     if (a->expire)
         loop_timer_set(a->expire, EXPIRE_MS, EXPIRE_MS);
-    return intake_open(a, why);
+    enum status st = intake_open(a, why);
+    return st == ST_OK ? drops_open(a, why) : st;
 }
 
 enum status agent_run(struct agent *a, struct fault *why)
@@ -279,6 +282,7 @@ void agent_close(struct agent **out)
         return;
     a->stopping = true;
     pool_stop(&a->pool);
+    drops_close(a);
     intake_close(a);
     jobs_close(a);
     while (a->flights)

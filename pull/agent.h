@@ -12,6 +12,7 @@
 
 struct agent;
 struct intake;
+struct drops;
 struct jobs;
 
 /* An exposure whose step is under way. */
@@ -29,6 +30,7 @@ struct agent {
     struct pool *pool;
     struct catalogue *cat;
     struct intake *intake;   /* NULL: nothing new is looked for */
+    struct drops *drops;     /* NULL: no drop folder */
     struct jobs *jobs;
     struct loop_timer *look;   /* fires when something may be due */
     struct loop_timer *expire; /* old parts */

@@ -40,6 +40,14 @@ enum status part_commit(struct part *p, const struct wire_commit *c, struct rece
  * `until` (clock_mono), or until stop_fd is readable. A commit may overtake the last chunks, which
  * come over other lanes. */
 void part_await(struct part *p, int64_t size, int64_t until, int stop_fd);
+/* Makes a file of another folder the part's bytes by renaming it, without a copy, and notes all of
+ * it in the map. *adopted is false, and nothing is done, where that cannot be: another file system,
+ * another owner (who could still write into it), a second link. path NULL: the part has had its
+ * bytes since before a crash; *adopted says whether they are `size`. */
+enum status part_adopt(struct part *p, const char *path, int64_t size, bool *adopted,
+                       struct fault *why);
+/* Is a part of this bundle there, of this size, by whomever? */
+bool part_waits(const struct part_store *s, const struct wire_open *o, int64_t size);
 enum status part_abort(struct part *p, struct fault *why);
 /* Has another process committed or aborted it? Then only part_commit and close make sense. */
 bool part_gone(const struct part *p);

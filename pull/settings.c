@@ -31,6 +31,9 @@ const struct setting pull_settings_rows[] = {
     {ROW("store", "keep_lossy", SET_BOOL, keep_lossy), "no", 0, 0, NULL, NULL,
      "When exact data have followed a lossy exposure and every file holds them: keep the lossy "
      "bundle, too; no: it is removed, its receipt stays."},
+    {ROW("store", "drops", SET_PATH, drops), "", 0, 0, NULL, NULL,
+     "The folder into which a telescope with transport = sftp drops exposures, below root unless "
+     "absolute: what that account's SFTP login sees as [ship] sftp_directory; empty: none."},
     {ROW("place", "science", SET_TEXT, place[OBS_SCIENCE]),
      "rawdata/{night}/{ccd}/{object}.{filter1}.{night}.{expnum}_{ccd}.fits", 0, 0, NULL, NULL,
      "Where a science ccd's FITS file goes, below root."},
@@ -140,6 +143,10 @@ static void settle_paths(struct pull_settings *s, struct config_report *r)
     if (s->state[0] != '/') {
         pull_path(s, s->state[0] ? s->state : "state", joined);
         memcpy(s->state, joined, sizeof joined);
+    }
+    if (s->drops[0] && s->drops[0] != '/') {
+        pull_path(s, s->drops, joined);
+        memcpy(s->drops, joined, sizeof joined);
     }
     pull_text(s->catalogue, sizeof s->catalogue, "%s/catalogue.db", s->state);
     pull_text(s->lock, sizeof s->lock, "%s/lock", s->state);

@@ -18,6 +18,7 @@ struct pull_settings {
     double min_free_gib;
     int keep_parts_days, rescan_seconds;
     bool keep_lossy;
+    char drops[PULL_PATH];
     char place[3][PULL_TEMPLATE]; /* by enum obstype: science, flat, bias */
     char on_conflict[16], workspace[16];
     char site_name[64], night_rollover[16];
