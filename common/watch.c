@@ -30,6 +30,7 @@ struct watch {
     int fd;
     char *directory, *patterns, *stage;
     bool recursive;
+    bool created;
     int rescan_seconds;
     watch_fn *fn;
     void *ctx;
@@ -249,7 +250,7 @@ static void file_event(struct watch *w, const char *path, uint32_t mask)
         return;
     if (mask & (IN_CLOSE_WRITE | IN_MOVED_TO))
         w->fn(w->ctx, path, WATCH_CLOSED);
-    else if (linked)
+    else if (linked || w->created)
         w->fn(w->ctx, path, WATCH_FOUND); /* ln: nobody will close it */
 }
 
@@ -326,6 +327,7 @@ static bool copy_options(struct watch *w, const struct watch_options *o)
     w->patterns = strdup(o->patterns);
     w->stage = strdup(o->stage ? o->stage : "watch");
     w->recursive = o->recursive;
+    w->created = o->created;
     w->rescan_seconds = o->rescan_seconds > 0 ? o->rescan_seconds : 1;
     if (!w->directory || !w->patterns || !w->stage)
         return false;

@@ -20,6 +20,8 @@ struct watch_options {
     const char *patterns; /* shell globs on the base name, blank-separated: "*.fits *.fits.fz" */
     bool recursive;
     int rescan_seconds;   /* > 0 */
+    bool created;         /* tell of new files at once, before they are closed (WATCH_FOUND): where
+                             names are given by link and unlink, as SFTP servers do it */
     const char *stage;    /* for log lines: "watch" */
 };
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -101,6 +102,36 @@ static void check_store(struct findings *f)
         remedy("free some space on the disk of %s", s->root);
     } else {
         good(f, "free space: %.1f GiB", free_gib);
+    }
+}
+
+/* The folder is push's too: with an account of its own there, both need a common group. */
+static void check_drops(struct findings *f)
+{
+    const struct pull_settings *s = f->s;
+    struct fault why;
+    struct stat st, root;
+    if (!s->drops[0])
+        return;
+    if (!can_write(s->drops, &why) || stat(s->drops, &st) != 0) {
+        bad(f, true, "drops: %s", why.text);
+        remedy("give this user write access to %s, or set [store] drops", s->drops);
+        return;
+    }
+    if ((st.st_mode & S_ISVTX) && st.st_uid != geteuid()) {
+        bad(f, true, "drops: %s has the sticky bit: what another account drops cannot be taken away",
+            s->drops);
+        remedy("chmod -t %s", s->drops);
+    } else if (st.st_mode & S_IWOTH) {
+        bad(f, false, "drops: every account of this machine can write into %s", s->drops);
+        remedy("chmod o-w %s, and let push's account own it or share its group", s->drops);
+    } else {
+        good(f, "drops: %s can be written", s->drops);
+    }
+    if (stat(s->root, &root) == 0 && root.st_dev != st.st_dev) {
+        bad(f, false, "drops: %s is on another file system than the store: every bundle is copied",
+            s->drops);
+        remedy("a folder below %s saves the copy", s->root);
     }
 }
 
@@ -208,6 +239,9 @@ static void show_key_line(struct findings *f)
     printf("\nOne line of ~/.ssh/authorized_keys lets the telescope's key do this and nothing "
            "else:\nrestrict,command=\"%s%s%s receive\" ssh-ed25519 AAAA... observer\n", program,
            config[0] ? " -c " : "", config);
+    if (f->s->drops[0])
+        printf("\nWith transport = sftp it is this one, and sftp_directory = %s:\n"
+               "restrict,command=\"internal-sftp\" ssh-ed25519 AAAA... observer\n", f->s->drops);
 }
 
 int command_check(struct invocation *in)
@@ -215,6 +249,7 @@ int command_check(struct invocation *in)
     struct findings f = {.s = &in->s};
     check_settings(&f);
     check_store(&f);
+    check_drops(&f);
     check_state(&f);
     check_events(&f);
     check_jobs(&f);

@@ -199,7 +199,8 @@ static enum status open_folder(struct drops *d, struct fault *why)
     if (!pull_text(d->far_end, sizeof d->far_end, "%s/%s", s->drops, DROP_FAR_END))
         return fault(why, ST_FATAL, "[store] drops is too long a path");
     struct watch_options o = {.directory = s->drops, .patterns = "*.tar *.commit ask-*.json",
-                              .rescan_seconds = s->rescan_seconds, .stage = "drops"};
+                              .rescan_seconds = s->rescan_seconds, .created = true,
+                              .stage = "drops"};
     return watch_open(d->a->loop, &o, on_path, d, &d->watch, why);
 }
 

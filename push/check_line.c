@@ -247,8 +247,36 @@ static bool reach(const struct settings *s, struct check_report *r)
 static void tell_ssh(const struct lane_options *o, struct check_report *r)
 {
     check_remedy(r, "What SSH itself says (end it with ctrl-C):");
+    if (o->sftp) {
+        check_type(r, "sftp -v -o IdentitiesOnly=yes -i %s -o UserKnownHostsFile=%s -P %d %s@%s",
+                   o->identity, o->known_hosts, o->port, o->user, o->host);
+        return;
+    }
     check_type(r, "ssh -v -T -o IdentitiesOnly=yes -i %s -o UserKnownHostsFile=%s -p %d %s@%s",
                o->identity, o->known_hosts, o->port, o->user, o->host);
+}
+
+/* What the greeting over SFTP has tried: the subsystem, a file in the folder, its rename and its
+ * way to the disk; and whether skyferry-pull is at work behind it. */
+static void tell_drops(const struct lane_options *o, const struct wire_hello *h,
+                       struct check_report *r)
+{
+    bool renames = strstr(h->server, "posix-rename"), syncs = strstr(h->server, "fsync");
+    check_say(r, CHECK_OK, "sftp", "the drop folder '%s' can be written; %s, %s",
+              o->sftp_directory, renames ? "posix-rename" : "no posix-rename: a name that is taken is "
+              "removed first", syncs ? "fsync" : "no fsync: skyferry-pull alone does it");
+    if (h->quiet_s == 0) {
+        check_say(r, CHECK_OK, "drops", "taken by %s, protocol %d, store '%s'", h->software,
+                  h->protocol, h->agent);
+        return;
+    }
+    if (h->quiet_s < 0)
+        check_say(r, CHECK_WARN, "drops", "skyferry-pull does not run behind this folder");
+    else
+        check_say(r, CHECK_WARN, "drops", "skyferry-pull does not run there: no sign of life for "
+                  "%d s", h->quiet_s);
+    check_remedy(r, "Exposures land and wait, none counts as delivered. Start skyferry-pull run there, "
+                    "with [store] drops naming this very folder.");
 }
 
 void check_far_end(const struct config *c, struct check_report *r)
@@ -268,9 +296,17 @@ void check_far_end(const struct config *c, struct check_report *r)
         tell_ssh(&o, r);
         return;
     }
-    check_say(r, CHECK_OK, "far end", "%s, protocol %d, store '%s'; %s@%s was let in after %.1f s",
-              hello.software, hello.protocol, hello.agent, o.user, o.host,
-              (double)(clock_mono() - begun) / NS_PER_S);
+    double took = (double)(clock_mono() - begun) / NS_PER_S;
+    if (o.sftp) {
+        check_say(r, CHECK_OK, "far end", "%s@%s was let in, by SFTP, after %.1f s", o.user, o.host,
+                  took);
+        tell_drops(&o, &hello, r);
+    } else {
+        check_say(r, CHECK_OK, "far end", "%s, protocol %d, store '%s'; %s@%s was let in after "
+                  "%.1f s", hello.software, hello.protocol, hello.agent, o.user, o.host, took);
+    }
+    if (o.sftp && hello.quiet_s != 0 && !strstr(hello.server, "statvfs"))
+        return; /* nobody tells the space */
     double room = (double)hello.free_bytes;
     check_say(r, room < FAR_LEAST ? CHECK_WARN : CHECK_OK, "far space", "%.1f GiB free for bundles "
               "and FITS files there", room / GIB);

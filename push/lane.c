@@ -353,14 +353,16 @@ static void say_goodbye(struct lane *l)
         enum status st = ST_WAIT;
         if (len > 0 && (st = ssh_write(l->ssh, bytes, len, &done, &why)) == ST_OK)
             talk_sent(l->talk, done);
-        if (len == 0 && !said_all) {
+        /* An SFTP server forgets what it has not begun when its input ends. */
+        if (len == 0 && !said_all && (!l->o.sftp || talk_due(l->talk) == 0)) {
             ssh_send_eof(l->ssh);
             said_all = true;
         }
         if (st == ST_RETRY)
             return;
         while ((st = ssh_read(l->ssh, l->input, READ_SIZE, &got, &why)) == ST_OK && got > 0)
-            ;
+            if (l->o.sftp && talk_input(l->talk, l->input, got, &why) != ST_OK)
+                return;
         if (st == ST_OK || st == ST_RETRY)
             return;
         ssh_poll(l->ssh, &p);

@@ -320,6 +320,11 @@ int64_t drops_tick(struct talk *t, int64_t now)
     return next;
 }
 
+void drops_bye(struct talk *t)
+{
+    t->drops->ending = true;
+}
+
 void drops_ping(struct talk *t)
 {
     DROPS_ASK(t, drops_ignore, 0, 0, sftp_stat, t->drops->directory);

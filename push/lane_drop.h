@@ -22,6 +22,8 @@ enum status drops_input(struct talk *t, const unsigned char *bytes, size_t count
 void drops_fill(struct talk *t);
 /* Looks for answers when their time has come; clock_mono of the next time. */
 int64_t drops_tick(struct talk *t, int64_t now);
+/* Nothing new is begun any more; what is due is heard. */
+void drops_bye(struct talk *t);
 void drops_ping(struct talk *t);
 size_t drops_due(const struct talk *t);
 

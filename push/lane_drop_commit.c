@@ -14,7 +14,7 @@
 
 #define LOOK_FIRST (40 * NS_PER_MS)
 #define LOOK_LAST (2 * NS_PER_S)
-#define SILENT (2 * NS_PER_S)        /* so long is one waited for that shows no sign of life */
+#define SILENT (4 * NS_PER_S)        /* so long is one waited for that shows no sign of life */
 #define PATIENCE (600 * NS_PER_S)    /* ... and that does */
 
 static void fail(struct talk *t, struct stream *s, const char *what, const struct sftp_reply *r)

@@ -9,7 +9,7 @@
 #include "push/lane_drop_inner.h"
 
 #define PIECE_MAX ((int64_t)128 << 10)
-#define BEAT_LOOK_NS (10 * NS_PER_S)
+#define BEAT_LOOK_NS (3 * NS_PER_S)
 
 #ifndef SKYFERRY_VERSION
 #define SKYFERRY_VERSION "unknown"
@@ -220,7 +220,7 @@ static enum status on_beat(struct talk *t, const struct awaited *w, const struct
     (void)w, (void)why;
     d->beat_asked = false;
     if (r->kind != SFTP_SAYS_ATTRS)
-        d->beat_mono = 0; /* it ended, and took the file away */
+        d->beat_mono = d->far_mtime = 0; /* it ended, and took the file away */
     if (r->kind != SFTP_SAYS_ATTRS || !r->has_time || r->mtime == d->far_mtime)
         return ST_OK;
     d->far_mtime = r->mtime;
@@ -234,7 +234,7 @@ void drops_beat(struct talk *t, int64_t now)
     char path[DROP_PATH];
     if (d->beat_asked || now < d->beat_look)
         return;
-    d->beat_look = now + BEAT_LOOK_NS;
+    d->beat_look = now + (drops_is_alive(d, now) ? BEAT_LOOK_NS : NS_PER_S);
     d->beat_asked = true;
     drops_path(t, DROP_FAR_END, path);
     DROPS_ASK(t, on_beat, 0, 0, sftp_stat, path);

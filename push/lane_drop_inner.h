@@ -64,8 +64,8 @@ struct stream {
     enum drop_stage stage;
     int pending;               /* answers before the next step */
     struct sftp_handle part, map, side;
-    bool tar_there;
-    int64_t tar_size, part_size;
+    int64_t tar_size, part_size; /* of what was found under these names; -1: nothing */
+    int64_t side_size;           /* what a side-car that was found says; -1: none */
     struct extent *have;
     size_t have_count;
     struct receipt receipt;
@@ -101,6 +101,7 @@ struct drops {
     struct awaited *awaited;   /* in the order of asking */
     size_t awaited_count, awaited_room;
     uint32_t piece;            /* bytes of one WRITE */
+    bool ending;               /* nothing new is begun */
     bool starved;              /* memory was out: the lane must end */
     struct fetch *fetches;
     struct stream *streams;

@@ -104,7 +104,9 @@ static void looked(struct talk *t, struct stream *s)
         drops_post_receipt(t, s);
         return;
     }
-    if (!s->tar_there) {
+    /* A side-car alone: skyferry-pull has the bytes and is at work on them. */
+    int64_t dropped = s->tar_size >= 0 ? s->tar_size : s->part_size < 0 ? s->side_size : -1;
+    if (dropped < 0) {
         for (size_t i = 0; i < s->have_count; i++)
             if (s->have[i].offset + s->have[i].length > s->part_size)
                 s->have[i].length = 0; /* the map says more than there is */
@@ -115,7 +117,7 @@ static void looked(struct talk *t, struct stream *s)
     s->have = malloc(sizeof *s->have);
     s->have_count = s->have ? 1 : 0;
     if (s->have)
-        s->have[0] = (struct extent){0, s->tar_size};
+        s->have[0] = (struct extent){0, dropped};
     drops_note(t, s->have != NULL);
     s->stage = STREAM_DROPPED;
     post_opened(t, s);
@@ -125,16 +127,11 @@ static enum status on_looked_at(struct talk *t, const struct awaited *w,
                                 const struct sftp_reply *r, struct fault *why)
 {
     struct stream *s = drops_stream(t, w->bundle);
-    bool there = r->kind == SFTP_SAYS_ATTRS && r->has_size;
     (void)why;
     if (!s || s->stage != STREAM_LOOK)
         return ST_OK;
-    if (w->value) {
-        s->tar_there = there;
-        s->tar_size = there ? r->size : 0;
-    } else {
-        s->part_size = there ? r->size : 0;
-    }
+    *(w->value ? &s->tar_size : &s->part_size) =
+        r->kind == SFTP_SAYS_ATTRS && r->has_size ? r->size : -1;
     looked(t, s);
     return ST_OK;
 }
@@ -163,17 +160,33 @@ static enum status on_old_map(struct talk *t, const struct fetch *f, struct faul
     return ST_OK;
 }
 
+static enum status on_old_side(struct talk *t, const struct fetch *f, struct fault *why)
+{
+    struct stream *s = drops_stream(t, f->bundle);
+    struct drop_side side;
+    (void)why;
+    if (!s || s->stage != STREAM_LOOK)
+        return ST_OK;
+    s->side_size = -1;
+    if (f->found && drop_side_parse(f->text.data, f->text.len, &side, NULL) == ST_OK)
+        s->side_size = side.commit.size;
+    looked(t, s);
+    return ST_OK;
+}
+
 /* What an earlier connection, or an earlier life of ours, has left there. */
 static void look(struct talk *t, struct stream *s)
 {
     char path[DROP_PATH], file[DROP_NAME];
     s->stage = STREAM_LOOK;
-    s->pending = 4;
+    s->pending = 5;
     drops_remove(t, DROP_REFUSED, &s->open);
     drop_name(DROP_RECEIPT, s->open.name, s->open.id, file);
     drops_fetch(t, file, s->bundle, on_old_receipt);
     drop_name(DROP_MAP, s->open.name, s->open.id, file);
     drops_fetch(t, file, s->bundle, on_old_map);
+    drop_name(DROP_SIDE, s->open.name, s->open.id, file);
+    drops_fetch(t, file, s->bundle, on_old_side);
     drops_file(t, DROP_PART, &s->open, path);
     DROPS_ASK(t, on_looked_at, s->bundle, 0, sftp_lstat, path);
     drops_file(t, DROP_TAR, &s->open, path);
@@ -360,7 +373,7 @@ static bool is_hopeless(struct talk *t, const struct stream *s, struct chunk *c)
 
 void drops_fill(struct talk *t)
 {
-    struct chunk *c = t->drops->chunks;
+    struct chunk *c = t->drops->ending ? NULL : t->drops->chunks;
     while (c && t->out.len == t->out_sent) {
         struct stream *s = drops_stream(t, c->bundle);
         if (c->left < 0 && is_hopeless(t, s, c)) {

@@ -360,6 +360,8 @@ void talk_ping(struct talk *t)
 
 void talk_bye(struct talk *t)
 {
-    if (!t->drops) /* an SFTP server ends with its input */
+    if (t->drops)
+        drops_bye(t);
+    else
         wire_put(&t->out, WIRE_BYE, 0, NULL, 0);
 }
