@@ -99,7 +99,7 @@ static enum status side_read(const json_t *all, struct drop_side *out, struct fa
     const char *format = json_string_value(json_object_get(all, "format"));
     json_t *o = json_object_get(all, "open"), *c = json_object_get(all, "commit");
     enum status st;
-    if (!format || strcmp(format, FORMAT) != 0 || !o || !c)
+    if (!format || strcmp(format, FORMAT) != 0 || !json_is_object(o) || !json_is_object(c))
         return fault(why, ST_REJECT, "it is no side-car of a drop");
     if (json_integer_value(json_object_get(all, "version")) != VERSION)
         return fault(why, ST_REJECT, "its version is not %d: install the same release on both "

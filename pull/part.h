@@ -46,7 +46,8 @@ void part_await(struct part *p, int64_t size, int64_t until, int stop_fd);
  * bytes since before a crash; *adopted says whether they are `size`. */
 enum status part_adopt(struct part *p, const char *path, int64_t size, bool *adopted,
                        struct fault *why);
-/* Is a part of this bundle there, of this size, by whomever? */
+/* Is a part of this bundle there, of this size, by whomever, or a commit of it that a crash cut
+ * short? */
 bool part_waits(const struct part_store *s, const struct wire_open *o, int64_t size);
 enum status part_abort(struct part *p, struct fault *why);
 /* Has another process committed or aborted it? Then only part_commit and close make sense. */

@@ -61,8 +61,11 @@ enum status part_adopt(struct part *p, const char *path, int64_t size, bool *ado
 
 bool part_waits(const struct part_store *s, const struct wire_open *o, int64_t size)
 {
-    char path[STORE_PATH];
+    char part[STORE_PATH], intent[STORE_PATH];
     struct stat st;
-    return store_path(s, path, NULL, "incoming/%s.%.8s.part", o->name, o->id) == ST_OK &&
-           lstat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size;
+    if (store_path(s, part, NULL, "incoming/%s.%.8s.part", o->name, o->id) != ST_OK ||
+        store_path(s, intent, NULL, "incoming/%s.%.8s.receipt", o->name, o->id) != ST_OK)
+        return false;
+    return lstat(intent, &st) == 0 ||
+           (lstat(part, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == size);
 }
