@@ -381,7 +381,8 @@ static void a_folder_that_cannot_be_used(void **state)
         down(ST_REJECT, "chmod 2770");
     }
     mkdir(at("drops"), 0755);
-    put("drops/" DROP_FAR_END, "{\"protocol\":99,\"software\":\"later\",\"agent\":\"x\"}", 47);
+    static const char later[] = "{\"protocol\":99,\"software\":\"later\",\"agent\":\"x\"}";
+    put("drops/" DROP_FAR_END, later, sizeof later - 1);
     down(ST_REJECT, "same release");
 }
 
