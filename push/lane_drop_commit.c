@@ -1,7 +1,8 @@
 /* The end of a bundle over SFTP: the side-car is written under a hidden name, the part reaches
  * the far disk where the server can fsync; then the side-car gets its name and after it the
  * bundle, so that whoever sees a bundle finds what it must be. From then on the answer is looked
- * for. Each step waits for the one before: a server may do what it is asked side by side.
+ * for. Each step waits for the one before: a server may do what it is asked side by side. Only
+ * the two renames go together, as a bundle whose side-car comes later harms nobody.
  *
  * Renames replace their target by OpenSSH's posix-rename. Without it version 3 refuses when the
  * target is there: it is removed and the rename made again. A side-car without its bundle is
@@ -51,7 +52,7 @@ static void give_name(struct talk *t, struct stream *s, enum drop_kind from)
     char old[DROP_PATH], new[DROP_PATH];
     drops_file(t, from, &s->open, old);
     drops_file(t, to, &s->open, new);
-    if (s->replaced)
+    if (s->replaced & 1u << from)
         drops_remove(t, to, &s->open);
     DROPS_ASK(t, on_named, s->bundle, from, sftp_rename, old, new, t->drops->server.posix_rename);
 }
@@ -63,19 +64,15 @@ static enum status on_named(struct talk *t, const struct awaited *w, const struc
     (void)why;
     if (!s || s->stage != STREAM_NAME)
         return ST_OK;
-    if (went_well(r) && w->value == DROP_DRAFT) {
-        s->replaced = false;
-        give_name(t, s, DROP_PART);
-    } else if (went_well(r)) {
+    /* An earlier connection's rename may have been carried out after all. */
+    bool named = went_well(r) || (w->value == DROP_PART && r->code == SFTP_NO_SUCH_FILE);
+    if (named && --s->pending == 0) {
         wait_for_answer(s);
-    } else if (w->value == DROP_PART && r->code == SFTP_NO_SUCH_FILE) {
-        /* An earlier connection's rename was carried out after all. */
-        wait_for_answer(s);
-    } else if (!s->replaced) {
-        s->replaced = true;
+    } else if (!named && !(s->replaced & 1u << w->value)) {
+        s->replaced |= 1u << w->value;
         t->drops->server.posix_rename = false;
         give_name(t, s, (enum drop_kind)w->value);
-    } else {
+    } else if (!named) {
         fail(t, s, "cannot be renamed", r);
     }
     return ST_OK;
@@ -97,8 +94,10 @@ static enum status on_side_done(struct talk *t, const struct awaited *w,
     if (--s->pending > 0)
         return ST_OK;
     s->stage = STREAM_NAME;
-    s->replaced = false;
+    s->replaced = 0;
+    s->pending = 2;
     give_name(t, s, DROP_DRAFT);
+    give_name(t, s, DROP_PART);
     return ST_OK;
 }
 

@@ -52,7 +52,7 @@ enum drop_stage {
     STREAM_DROPPED, /* found under its name: only the answer is missing */
     STREAM_SIDE,    /* commit: the side-car is opened */
     STREAM_WRITE,   /*         and written; the part is on its disk */
-    STREAM_NAME,    /*         first the side-car, then the bundle get their names */
+    STREAM_NAME,    /*         the side-car and then the bundle get their names */
     STREAM_ANSWER,  /* committed: the answer is looked for */
     STREAM_ENDED    /* answered; `why` when it was refused */
 };
@@ -73,7 +73,7 @@ struct stream {
     bool committing;           /* asked for before the handles were there */
     struct fault why;          /* grade ST_OK: nothing went wrong */
     struct wire_commit commit;
-    bool replaced;             /* the rename under way was tried before */
+    unsigned replaced;         /* bit kind: its rename was tried before */
     int64_t since, look_at;    /* STREAM_ANSWER: clock_mono of its begin, of the next look */
 };
 
