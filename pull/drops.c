@@ -1,6 +1,7 @@
 #include "pull/drops.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,18 @@ static void done_work(struct pool_job *job)
     free(w);
 }
 
+/* Questions first, for somebody waits for the answer; then the newest exposures. */
+static int urgency_of(const struct drops *d, enum task task, const char *file)
+{
+    char path[PULL_PATH];
+    struct stat st;
+    if (task != TASK_TAKE)
+        return task == TASK_ANSWER ? INT_MAX : 0;
+    if (!pull_text(path, sizeof path, "%s/%s", d->a->s.drops, file) || lstat(path, &st) != 0)
+        return 1;
+    return st.st_mtime > 0 && st.st_mtime < INT_MAX ? (int)st.st_mtime : 1;
+}
+
 static void submit(struct drops *d, enum task task, const char *file, const char *key)
 {
     const struct pull_settings *s = &d->a->s;
@@ -134,8 +147,7 @@ static void submit(struct drops *d, enum task task, const char *file, const char
         return; /* the rescan comes again */
     w->job.run = run_work;
     w->job.done = done_work;
-    /* What push waits for goes first; oldest first. */
-    w->job.urgency = task == TASK_EXPIRE ? -1 : 0;
+    w->job.urgency = urgency_of(d, task, file);
     w->drops = d;
     w->task = task;
     memcpy(w->folder, s->drops, sizeof w->folder);

@@ -15,8 +15,7 @@
 
 #define LOOK_FIRST (40 * NS_PER_MS)
 #define LOOK_LAST (2 * NS_PER_S)
-#define SILENT (4 * NS_PER_S)        /* so long is one waited for that shows no sign of life */
-#define PATIENCE (600 * NS_PER_S)    /* ... and that does */
+#define PATIENCE (600 * NS_PER_S) /* with a skyferry-pull that shows signs of life */
 
 static void fail(struct talk *t, struct stream *s, const char *what, const struct sftp_reply *r)
 {
@@ -39,6 +38,7 @@ static void wait_for_answer(struct stream *s)
 {
     s->stage = STREAM_ANSWER;
     s->pending = 0;
+    s->looked = false;
     s->since = clock_mono();
     s->look_at = s->since;
 }
@@ -196,8 +196,10 @@ static void looked(struct stream *s)
     int64_t now = clock_mono(), pause = (now - s->since) / 4;
     /* Each pause is a part of the time waited so far: an answer is found at most so much late. */
     pause = pause < LOOK_FIRST ? LOOK_FIRST : pause > LOOK_LAST ? LOOK_LAST : pause;
-    if (--s->pending == 0)
-        s->look_at = now + pause;
+    if (--s->pending > 0)
+        return;
+    s->looked = true;
+    s->look_at = now + pause;
 }
 
 static enum status on_receipt(struct talk *t, const struct fetch *f, struct fault *why)
@@ -244,15 +246,16 @@ int64_t drops_answer_tick(struct talk *t, struct stream *s, int64_t now)
 {
     char file[DROP_NAME];
     bool alive = drops_is_alive(t->drops, now);
-    int64_t end = s->since + (alive ? PATIENCE : SILENT);
+    /* Nobody there, by an answer that came since: others need this one's place on the line. */
+    bool nobody = !alive && s->looked && t->drops->beat_told > s->since;
     if (s->pending > 0)
         return NEVER; /* the answers wake us */
-    if (now >= end) {
+    if (nobody || now >= s->since + PATIENCE) {
         give_up(t, s, alive);
         return NEVER;
     }
     if (now < s->look_at)
-        return s->look_at < end ? s->look_at : end;
+        return s->look_at;
     s->pending = 2;
     drop_name(DROP_RECEIPT, s->open.name, s->open.id, file);
     drops_fetch(t, file, s->bundle, on_receipt);

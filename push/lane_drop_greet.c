@@ -219,6 +219,7 @@ static enum status on_beat(struct talk *t, const struct awaited *w, const struct
     struct drops *d = t->drops;
     (void)w, (void)why;
     d->beat_asked = false;
+    d->beat_told = clock_mono();
     if (r->kind != SFTP_SAYS_ATTRS)
         d->beat_mono = d->far_mtime = 0; /* it ended, and took the file away */
     if (r->kind != SFTP_SAYS_ATTRS || !r->has_time || r->mtime == d->far_mtime)

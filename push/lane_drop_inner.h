@@ -75,6 +75,7 @@ struct stream {
     struct wire_commit commit;
     unsigned replaced;         /* bit kind: its rename was tried before */
     int64_t since, look_at;    /* STREAM_ANSWER: clock_mono of its begin, of the next look */
+    bool looked;               /* once at least */
 };
 
 /* Files that have served, to be removed when the journal surely knows the receipt. */
@@ -119,7 +120,7 @@ struct drops {
     struct wire_hello hello;
     /* skyferry-pull's sign of life */
     int64_t beat_mono;         /* when far-end.json was last seen fresh; 0: never */
-    int64_t beat_look;
+    int64_t beat_look, beat_told; /* clock_mono of the next look, of the last one's answer */
     bool beat_asked;
 };
 

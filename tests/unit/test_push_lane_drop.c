@@ -603,6 +603,31 @@ static void a_failed_write_is_refused(void **state)
     assert_int_equal(st.st_size, 0); /* and the map promises nothing */
 }
 
+/* What is no answer of a server ends the lane, and may be tried again. */
+static void nonsense_ends_the_lane(void **state)
+{
+    (void)state;
+    static const struct { const char *bytes; size_t len; } nonsense[] = {
+        {"\0\0\0\x9\x65\0\xff\0\5\0\0\0\0", 13}, /* an answer to nothing */
+        {"Connection to cluster closed.\r\n", 31},
+        {"\0\0\0\x9\x66\0\0\0\1\xff\xff\xff\xff", 13}};
+    for (size_t i = 0; i < 3; i++) {
+        struct fault why;
+        pull_runs();
+        come_up();
+        open_it(false);
+        meet(LANE_OPENED);
+        settle();
+        assert_int_equal(talk_input(talk, (const unsigned char *)nonsense[i].bytes,
+                                    nonsense[i].len, &why), ST_RETRY);
+        cut();
+    }
+    /* Before the greeting it is a human's. */
+    struct fault why;
+    connect_to_server();
+    assert_int_equal(talk_input(talk, (const unsigned char *)"Welcome!\n", 9, &why), ST_REJECT);
+}
+
 static void given_up_nothing_is_left(void **state)
 {
     (void)state;
@@ -632,6 +657,7 @@ int main(void)
         DROP_TEST(without_skyferry_pull_it_waits),
         DROP_TEST(a_question_is_a_file),
         DROP_TEST(a_failed_write_is_refused),
+        DROP_TEST(nonsense_ends_the_lane),
         DROP_TEST(given_up_nothing_is_left),
     };
     if (access(SERVER, X_OK) != 0) {
