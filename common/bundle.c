@@ -126,29 +126,65 @@ static bool write_member(struct bundle_writer *w, struct archive_entry *e, const
     return archive_write_finish_entry(w->a) == ARCHIVE_OK;
 }
 
+/* What goes into a member's pax header besides its digest; empty: nothing. */
+struct records {
+    struct buf head, row;
+};
+
+static enum status add(struct bundle_writer *w, const struct member *one, const void *bytes,
+                       const struct records *more, struct fault *why)
+{
+    if (w->broken.grade != ST_OK)
+        return break_off(w, one->name, why);
+    if (!fs_name_ok(one->name) || !digest_valid(one->sha256))
+        return fault(why, ST_REJECT, "a bundle's member cannot have the name %s, SHA-256 %s",
+                     one->name, one->sha256);
+    struct archive_entry *e = archive_entry_new();
+    if (!e)
+        return fault(why, ST_RETRY, "%s: out of memory", one->name);
+    archive_entry_set_pathname(e, one->name);
+    archive_entry_set_filetype(e, AE_IFREG);
+    archive_entry_set_perm(e, 0644);
+    archive_entry_set_size(e, (la_int64_t)one->size);
+    archive_entry_set_mtime(e, w->mtime_ns / NS_PER_S, (long)(w->mtime_ns % NS_PER_S));
+    archive_entry_xattr_add_entry(e, BUNDLE_XATTR, one->sha256, DIGEST_HEX - 1);
+    if (more->row.len > 0)
+        archive_entry_xattr_add_entry(e, BUNDLE_XATTR_ROW, more->row.data, more->row.len);
+    if (more->head.len > 0)
+        archive_entry_xattr_add_entry(e, BUNDLE_XATTR_HEAD, more->head.data, more->head.len);
+    bool ok = write_member(w, e, bytes, (size_t)one->size);
+    archive_entry_free(e);
+    if (!ok || w->broken.grade != ST_OK)
+        return break_off(w, one->name, why);
+    w->final = w->written;
+    return ST_OK;
+}
+
 enum status bundle_add(struct bundle_writer *w, const char *name, const void *bytes, size_t len,
                        const char sha256[DIGEST_HEX], struct fault *why)
 {
-    if (w->broken.grade != ST_OK)
-        return break_off(w, name, why);
-    if (!fs_name_ok(name) || !digest_valid(sha256))
-        return fault(why, ST_REJECT, "a bundle's member cannot have the name %s, SHA-256 %s", name,
-                     sha256);
-    struct archive_entry *e = archive_entry_new();
-    if (!e)
-        return fault(why, ST_RETRY, "%s: out of memory", name);
-    archive_entry_set_pathname(e, name);
-    archive_entry_set_filetype(e, AE_IFREG);
-    archive_entry_set_perm(e, 0644);
-    archive_entry_set_size(e, (la_int64_t)len);
-    archive_entry_set_mtime(e, w->mtime_ns / NS_PER_S, (long)(w->mtime_ns % NS_PER_S));
-    archive_entry_xattr_add_entry(e, BUNDLE_XATTR, sha256, DIGEST_HEX - 1);
-    bool ok = write_member(w, e, bytes, len);
-    archive_entry_free(e);
-    if (!ok || w->broken.grade != ST_OK)
-        return break_off(w, name, why);
-    w->final = w->written;
-    return ST_OK;
+    static const struct records none;
+    struct member one = {.size = (int64_t)len};
+    if (strlen(name) >= sizeof one.name || strlen(sha256) >= sizeof one.sha256)
+        return fault(why, ST_REJECT, "the member's name %s is too long", name);
+    snprintf(one.name, sizeof one.name, "%s", name);
+    snprintf(one.sha256, sizeof one.sha256, "%s", sha256);
+    return add(w, &one, bytes, &none, why);
+}
+
+enum status bundle_add_member(struct bundle_writer *w, const struct manifest *m,
+                              const struct member *one, const void *bytes, struct fault *why)
+{
+    struct records more = {0};
+    enum status s = ST_OK;
+    if (!manifest_row_write(one, &more.row) ||
+        (w->final == 0 && !manifest_head_write(m, &more.head)))
+        s = fault(why, ST_RETRY, "%s: out of memory", one->name);
+    if (s == ST_OK)
+        s = add(w, one, bytes, &more, why);
+    buf_free(&more.row);
+    buf_free(&more.head);
+    return s;
 }
 
 int64_t bundle_size(const struct bundle_writer *w)

@@ -1,4 +1,4 @@
-#include "common/bundle.h"
+#include "common/bundle_inner.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -11,25 +11,7 @@
 
 #include "common/fsutil.h"
 
-#define TAR_BLOCK 512
-#define WINDOW 8192        /* a member's three header blocks and some; its data are skipped */
 #define TAIL_MAX (64 << 10) /* zero bytes that may follow the last member */
-
-/* The file as libarchive sees it: pread, so that threads may share the descriptor. */
-struct source {
-    int fd;
-    int64_t at, size;
-    int error; /* errno of a failed read */
-    unsigned char window[WINDOW];
-};
-
-/* A member as the tar says it. */
-struct found {
-    char name[MEMBER_NAME];
-    char sha256[DIGEST_HEX];
-    int64_t offset, size;
-    bool claimed; /* the manifest has it */
-};
 
 struct listing {
     struct found *item;
@@ -39,7 +21,7 @@ struct listing {
 static la_ssize_t on_read(struct archive *a, void *data, const void **bytes)
 {
     struct source *src = data;
-    size_t want = src->size - src->at < WINDOW ? (size_t)(src->size - src->at) : WINDOW;
+    size_t want = src->size - src->at < TAR_WINDOW ? (size_t)(src->size - src->at) : TAR_WINDOW;
     *bytes = src->window;
     if (want == 0)
         return 0;
@@ -112,22 +94,32 @@ static enum status take_name(struct archive_entry *e, struct found *out, struct 
     return ST_OK;
 }
 
-static enum status take_digest(struct archive_entry *e, struct found *out, struct fault *why)
+const void *bundle_record(struct archive_entry *e, const char *wanted, size_t *len)
 {
     const char *key;
-    const void *value;
-    size_t len;
+    const void *value, *found = NULL;
+    size_t size;
     archive_entry_xattr_reset(e);
-    while (archive_entry_xattr_next(e, &key, &value, &len) == ARCHIVE_OK) {
-        if (strcmp(key, BUNDLE_XATTR) != 0)
+    while (archive_entry_xattr_next(e, &key, &value, &size) == ARCHIVE_OK) {
+        if (strcmp(key, wanted) != 0)
             continue;
-        if (out->sha256[0] || len != DIGEST_HEX - 1)
-            return fault(why, ST_REJECT, "member %s: its tar header holds a broken SHA-256",
-                         out->name);
-        memcpy(out->sha256, value, len);
-        out->sha256[len] = '\0';
+        if (found)
+            return NULL;
+        found = value;
+        *len = size;
     }
-    if (!digest_valid(out->sha256))
+    return found;
+}
+
+static enum status take_digest(struct archive_entry *e, struct found *out, struct fault *why)
+{
+    size_t len;
+    const void *value = bundle_record(e, BUNDLE_XATTR, &len);
+    if (value && len == DIGEST_HEX - 1)
+        memcpy(out->sha256, value, len);
+    if (value && !digest_valid(out->sha256))
+        return fault(why, ST_REJECT, "member %s: its tar header holds a broken SHA-256", out->name);
+    if (!value)
         return fault(why, ST_REJECT, "member %s: its tar header holds no SHA-256", out->name);
     return ST_OK;
 }
@@ -138,11 +130,11 @@ static enum status take_place(struct archive *a, struct archive_entry *e,
                               const struct source *src, struct found *out, struct fault *why)
 {
     unsigned char head[TAR_BLOCK];
-    out->offset = archive_filter_bytes(a, 0);
+    out->offset = src->from + archive_filter_bytes(a, 0);
     out->size = archive_entry_size_is_set(e) ? archive_entry_size(e) : -1;
     if (out->size < 0 || out->offset < TAR_BLOCK || out->offset % TAR_BLOCK != 0)
         return fault(why, ST_REJECT, "member %s: its tar header is broken", out->name);
-    if (out->size > src->size - out->offset)
+    if (out->size > src->limit - out->offset)
         return fault(why, ST_REJECT, "the bundle is truncated inside member %s", out->name);
     int rc = fs_pread_all(src->fd, head, sizeof head, out->offset - TAR_BLOCK);
     if (rc < 0)
@@ -166,6 +158,15 @@ static struct found *listing_more(struct listing *l)
     return &l->item[l->count++];
 }
 
+enum status bundle_take_member(struct archive *a, struct archive_entry *e,
+                               const struct source *src, struct found *out, struct fault *why)
+{
+    enum status s = take_name(e, out, why);
+    if (s == ST_OK)
+        s = take_place(a, e, src, out, why);
+    return s == ST_OK ? take_digest(e, out, why) : s;
+}
+
 static enum status take_entry(struct archive *a, struct archive_entry *e, const struct source *src,
                               struct listing *l, struct fault *why)
 {
@@ -177,15 +178,10 @@ static enum status take_entry(struct archive *a, struct archive_entry *e, const 
     struct found *one = listing_more(l);
     if (!one)
         return fault(why, ST_RETRY, "out of memory for a bundle of %zu members", l->count);
-    enum status s = take_name(e, one, why);
-    if (s == ST_OK)
-        s = take_place(a, e, src, one, why);
-    if (s == ST_OK)
-        s = take_digest(e, one, why);
-    return s;
+    return bundle_take_member(a, e, src, one, why);
 }
 
-static enum status refuse_tar(struct archive *a, const struct source *src, size_t count,
+enum status bundle_refuse_tar(struct archive *a, const struct source *src, size_t count,
                               struct fault *why)
 {
     if (src->error)
@@ -202,6 +198,12 @@ static enum status refuse_tar(struct archive *a, const struct source *src, size_
 
 /* Only the plain tar reader is switched on, and no filter: a compressed tar, or a tar in
  * a tar, is no bundle. */
+int bundle_open_tar(struct archive *a, struct source *src)
+{
+    int rc = archive_read_support_format_tar(a);
+    return rc == ARCHIVE_OK ? archive_read_open2(a, src, NULL, on_read, on_skip, NULL) : rc;
+}
+
 static enum status list_members(struct source *src, struct listing *l, struct fault *why)
 {
     enum status s = ST_OK;
@@ -209,16 +211,14 @@ static enum status list_members(struct source *src, struct listing *l, struct fa
     struct archive *a = archive_read_new();
     if (!a)
         return fault(why, ST_RETRY, "out of memory while reading a bundle");
-    int rc = archive_read_support_format_tar(a);
-    if (rc == ARCHIVE_OK)
-        rc = archive_read_open2(a, src, NULL, on_read, on_skip, NULL);
+    int rc = bundle_open_tar(a, src);
     while (rc == ARCHIVE_OK && s == ST_OK) {
         rc = archive_read_next_header(a, &e);
         if (rc == ARCHIVE_OK)
             s = take_entry(a, e, src, l, why);
     }
     if (s == ST_OK && rc != ARCHIVE_EOF)
-        s = refuse_tar(a, src, l->count, why);
+        s = bundle_refuse_tar(a, src, l->count, why);
     archive_read_free(a);
     return s;
 }
@@ -316,7 +316,7 @@ enum status bundle_index(int fd, struct manifest *m, struct fault *why)
         return fault_errno(why, ST_RETRY, "cannot read the bundle");
     if (!S_ISREG(st.st_mode))
         return fault(why, ST_REJECT, "this is no file");
-    src.size = st.st_size;
+    src.size = src.limit = st.st_size;
     s = list_members(&src, &l, why);
     if (s != ST_OK)
         goto out;

@@ -1,6 +1,5 @@
-#include "common/manifest.h"
+#include "common/manifest_inner.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,7 +186,7 @@ static json_t *object_of(const struct field *rows, const void *from)
     return object;
 }
 
-static json_t *member_object(const struct member *one)
+json_t *manifest_member_object(const struct member *one)
 {
     json_t *object = object_of(member_fields, one);
     json_t *measured = object_of(measured_fields, &one->measured);
@@ -201,31 +200,24 @@ static json_t *member_object(const struct member *one)
     return NULL;
 }
 
-static int append_json(const char *text, size_t len, void *out)
+json_t *manifest_head_object(const struct manifest *m)
 {
-    return buf_append(out, text, len) ? 0 : -1;
+    json_t *root = object_of(top_fields, m);
+    if (root && json_object_set_new(root, "source", object_of(source_fields, m)) == 0 &&
+        json_object_set_new(root, "facts", object_of(facts_fields, &m->facts)) == 0)
+        return root;
+    json_decref(root);
+    return NULL;
 }
 
 bool manifest_write(const struct manifest *m, struct buf *out)
 {
-    size_t before = out->len;
-    bool ok = false;
-    json_t *list = NULL, *root = object_of(top_fields, m);
-    if (!root || json_object_set_new(root, "source", object_of(source_fields, m)) != 0 ||
-        json_object_set_new(root, "facts", object_of(facts_fields, &m->facts)) != 0)
-        goto out;
-    list = json_array();
-    if (json_object_set_new(root, "members", list) != 0)
-        goto out;
-    for (size_t i = 0; i < m->count; i++)
-        if (json_array_append_new(list, member_object(&m->members[i])) != 0)
-            goto out;
-    ok = json_dump_callback(root, append_json, out, JSON_INDENT(1)) == 0 &&
-         buf_append(out, "\n", 1);
-out:
+    json_t *list = json_array(), *root = manifest_head_object(m);
+    bool ok = json_object_set_new(root, "members", list) == 0;
+    for (size_t i = 0; ok && i < m->count; i++)
+        ok = json_array_append_new(list, manifest_member_object(&m->members[i])) == 0;
+    ok = ok && manifest_dump(root, JSON_INDENT(1), out) && buf_append(out, "\n", 1);
     json_decref(root);
-    if (!ok)
-        out->len = before;
     return ok;
 }
 
@@ -397,22 +389,28 @@ static enum status check_unique(const struct manifest *m, struct fault *why)
     return check_names(m, why);
 }
 
+enum status manifest_take_member(const json_t *from, const char *where, struct member *one,
+                                 struct fault *why)
+{
+    char inner[64];
+    *one = (struct member){.measured = measures_none};
+    enum status s = take_fields(from, member_fields, where, one, why);
+    const json_t *measured = json_object_get(from, "measured");
+    snprintf(inner, sizeof inner, "%smeasured.", where);
+    if (s == ST_OK && measured)
+        s = take_fields(measured, measured_fields, inner, &one->measured, why);
+    return s == ST_OK ? check_member(one, why) : s;
+}
+
 static enum status take_members(const json_t *list, struct manifest *out, struct fault *why)
 {
     if (!json_is_array(list))
         return fault(why, ST_REJECT, MANIFEST_NAME ": members is missing or no array");
     for (size_t i = 0; i < json_array_size(list); i++) {
-        char where[56];
+        char where[48];
+        struct member one;
         snprintf(where, sizeof where, "members[%zu].", i);
-        const json_t *from = json_array_get(list, i), *measured;
-        struct member one = {.measured = measures_none};
-        enum status s = take_fields(from, member_fields, where, &one, why);
-        if (s == ST_OK && (measured = json_object_get(from, "measured")) != NULL) {
-            snprintf(where, sizeof where, "members[%zu].measured.", i);
-            s = take_fields(measured, measured_fields, where, &one.measured, why);
-        }
-        if (s == ST_OK)
-            s = check_member(&one, why);
+        enum status s = manifest_take_member(json_array_get(list, i), where, &one, why);
         if (s != ST_OK)
             return s;
         if (!manifest_add(out, &one))
@@ -447,8 +445,9 @@ static enum status check_extent(const char *text, size_t len, struct fault *why)
     return ST_OK;
 }
 
-static enum status take_root(const json_t *root, struct manifest *out, struct fault *why)
+enum status manifest_take_head(const json_t *root, struct manifest *out, struct fault *why)
 {
+    *out = (struct manifest){.facts = {.expnum = -1, .date_ns = INT64_MIN, .exptime = NAN}};
     /* The number first: of another format, nothing else is known to mean the same. */
     const json_t *format = json_object_get(root, "format");
     if (json_is_integer(format) && json_integer_value(format) != MANIFEST_FORMAT)
@@ -461,23 +460,29 @@ static enum status take_root(const json_t *root, struct manifest *out, struct fa
         s = take_fields(json_object_get(root, "source"), source_fields, "source.", out, why);
     if (s == ST_OK)
         s = take_fields(json_object_get(root, "facts"), facts_fields, "facts.", &out->facts, why);
-    if (s == ST_OK)
-        s = take_members(json_object_get(root, "members"), out, why);
+    return s;
+}
+
+enum status manifest_load(const void *json, size_t len, json_t **out, struct fault *why)
+{
+    json_error_t error;
+    *out = NULL;
+    enum status s = check_extent(json, len, why);
+    if (s == ST_OK && !(*out = json_loadb(json, len, JSON_REJECT_DUPLICATES, &error)))
+        s = fault(why, ST_REJECT, MANIFEST_NAME ": no valid JSON, line %d: %s", error.line,
+                  error.text);
     return s;
 }
 
 enum status manifest_parse(const void *json, size_t len, struct manifest *out, struct fault *why)
 {
-    *out = (struct manifest){.facts = {.expnum = -1, .date_ns = INT64_MIN, .exptime = NAN}};
-    enum status s = check_extent(json, len, why);
-    if (s != ST_OK)
-        return s;
-    json_error_t error;
-    json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES, &error);
-    if (!root)
-        return fault(why, ST_REJECT, MANIFEST_NAME ": no valid JSON, line %d: %s", error.line,
-                     error.text);
-    s = take_root(root, out, why);
+    json_t *root;
+    *out = (struct manifest){0};
+    enum status s = manifest_load(json, len, &root, why);
+    if (s == ST_OK)
+        s = manifest_take_head(root, out, why);
+    if (s == ST_OK)
+        s = take_members(json_object_get(root, "members"), out, why);
     json_decref(root);
     if (s != ST_OK)
         manifest_free(out);

@@ -70,4 +70,22 @@ bool manifest_write(const struct manifest *m, struct buf *out);
  * its range (names that fs_name_ok refuses, digests that are none, two members of one name). */
 enum status manifest_parse(const void *json, size_t len, struct manifest *out, struct fault *why);
 
+/* ---- in pieces, for those who cannot wait for the manifest: it is the last member ---- */
+
+/* All but the members. */
+bool manifest_head_write(const struct manifest *m, struct buf *out);
+enum status manifest_head_parse(const void *json, size_t len, struct manifest *out,
+                                struct fault *why);
+/* One object of the members, without what the tar says: name, size and SHA-256. These, and the
+ * offset, stand in *one before it is parsed; the rest is filled in. */
+bool manifest_row_write(const struct member *one, struct buf *out);
+enum status manifest_row_parse(const void *json, size_t len, struct member *one,
+                               struct fault *why);
+
+/* All that a file made of this HDU follows from: the exposure, the primary's header and the
+ * HDU's own members (copied). False: out of memory. */
+bool manifest_of_hdu(const struct manifest *m, int hdu, struct manifest *out);
+/* SHA-256 of its text: two of the same digest say the same. False: out of memory. */
+bool manifest_digest(const struct manifest *m, char hex[DIGEST_HEX]);
+
 #endif

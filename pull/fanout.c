@@ -13,9 +13,9 @@
 #include "common/log.h"
 #include "pull/decoding.h"
 #include "pull/flow.h"
+#include "pull/making.h"
 #include "pull/placing.h"
 #include "pull/renew.h"
-#include "pull/unpack.h"
 
 /* Named only after so many drafts: it bounds the descriptors, and the disk works meanwhile. */
 #define DRAFTS 96
@@ -59,12 +59,8 @@ struct ccd_job {
     struct pool_job job;
     struct fanout *w;
     size_t index; /* in w->ccds */
-    const struct member *member;
-    struct place_file file;
-    bool ran, named, unproven;
-    int64_t size, cpu, part[UNPACK_PARTS];
-    char datasum[24], checksum[24];
-    struct fault why;
+    struct making m;
+    bool ran, named;
 };
 
 static void finish(struct fanout *w);
@@ -184,31 +180,14 @@ static void note_fault(struct fanout *w, const struct fault *why)
 static void run_draft(struct pool_job *job)
 {
     struct ccd_job *j = (struct ccd_job *)job;
-    struct unpack_ccd done;
-    struct buf file = {0};
-    int64_t cpu = clock_thread_cpu();
-    enum status st = unpack_image(&j->w->source, j->member, &file, &done, &j->why);
-    memcpy(j->part, done.cpu_ns, sizeof j->part);
-    j->unproven = done.unproven;
-    if (st == ST_OK) {
-        memcpy(j->datasum, done.datasum, sizeof j->datasum);
-        memcpy(j->checksum, done.checksum, sizeof j->checksum);
-        j->size = (int64_t)file.len;
-        st = place_write(&j->file, &file, &j->why);
-    }
-    buf_free(&file);
-    if (st == ST_OK)
-        j->why.grade = ST_OK;
-    j->cpu = clock_thread_cpu() - cpu;
+    making_draft(&j->m);
     j->ran = true;
 }
 
 static void run_name(struct pool_job *job)
 {
     struct ccd_job *j = (struct ccd_job *)job;
-    int64_t cpu = clock_thread_cpu();
-    j->why.grade = place_publish(&j->file, &j->why);
-    j->cpu += clock_thread_cpu() - cpu;
+    making_name(&j->m);
     j->named = j->ran = true;
 }
 
@@ -216,36 +195,36 @@ static void settle_ccd(struct ccd_job *j)
 {
     struct fanout *w = j->w;
     struct ccd *c = &w->ccds[j->index];
-    enum status grade = j->why.grade;
+    enum status grade = j->m.why.grade;
     c->reason[0] = '\0';
     if (grade == ST_OK) {
         c->state = CCD_PLACED;
-        w->unproven += j->unproven;
-        c->size = j->size;
-        placing_member(c, j->member);
-        decoding_count(&w->tally, j->member->codec, j->cpu, j->size, j->member->size);
+        w->unproven += j->m.unproven;
+        c->size = j->m.size;
+        placing_member(c, j->m.member);
+        decoding_count(&w->tally, j->m.member->codec, j->m.cpu, j->m.size, j->m.member->size);
         c->placed_ns = clock_wall();
-        snprintf(c->path, sizeof c->path, "%s", j->file.rel);
-        memcpy(c->datasum, j->datasum, sizeof c->datasum);
-        memcpy(c->checksum, j->checksum, sizeof c->checksum);
+        snprintf(c->path, sizeof c->path, "%s", j->m.file.rel);
+        memcpy(c->datasum, j->m.datasum, sizeof c->datasum);
+        memcpy(c->checksum, j->m.checksum, sizeof c->checksum);
         return;
     }
-    snprintf(c->reason, sizeof c->reason, "%s", j->why.text);
+    snprintf(c->reason, sizeof c->reason, "%s", j->m.why.text);
     if (grade == ST_REJECT || (grade == ST_RETRY && flow_last_attempt(&w->f->x))) {
         c->state = CCD_PARKED;
         log_error(AT(.stage = "unpack", .exposure = w->f->x.name, .ccd = c->ccd),
                   "parked: %s", c->reason);
         return;
     }
-    fault_within(&j->why, "ccd %d: ", c->ccd);
-    note_fault(w, &j->why);
+    fault_within(&j->m.why, "ccd %d: ", c->ccd);
+    note_fault(w, &j->m.why);
 }
 
 static void ccd_done(struct pool_job *job)
 {
     struct ccd_job *j = (struct ccd_job *)job;
     struct fanout *w = j->w;
-    bool drafted = j->ran && !j->named && j->why.grade == ST_OK;
+    bool drafted = j->ran && !j->named && j->m.why.grade == ST_OK;
     if (drafted && !w->cut) {
         j->ran = false;
         job->run = run_name;
@@ -259,12 +238,12 @@ static void ccd_done(struct pool_job *job)
         w->cut = true;
     else
         settle_ccd(j);
-    w->cpu += j->cpu;
+    w->cpu += j->m.cpu;
     for (int i = 0; i < UNPACK_PARTS; i++)
-        w->part[i] += j->part[i];
-    if (j->named && j->why.grade == ST_OK)
+        w->part[i] += j->m.part[i];
+    if (j->named && j->m.why.grade == ST_OK)
         crash_point(w->f->x.exact == EXACT_COMING ? "pull:exactplacing" : "pull:placing");
-    place_drop(&j->file);
+    place_drop(&j->m.file);
     free(j);
     if (--w->pending == 0)
         finish(w);
@@ -286,9 +265,10 @@ static enum status submit_ccd(struct fanout *w, size_t index, struct fault *why)
     j->job = (struct pool_job){.run = run_draft, .done = ccd_done, .urgency = URGE_DRAFT};
     j->w = w;
     j->index = index;
-    j->member = member_of(&w->m, w->ccds[index].hdu);
+    j->m.source = &w->source;
+    j->m.member = member_of(&w->m, w->ccds[index].hdu);
     w->pending++;
-    if (placing_file(&w->a->s, &w->f->x, &w->ccds[index], &j->file, &j->why) != ST_OK) {
+    if (placing_file(&w->a->s, &w->f->x, &w->ccds[index], &j->m.file, &j->m.why) != ST_OK) {
         j->ran = j->named = true;
         ccd_done(&j->job);
         return ST_OK;

@@ -22,10 +22,14 @@ static enum status check_commit(const struct part *p, const struct wire_commit *
     return ST_OK;
 }
 
-/* The part and its map as they were at the start: what came was wrong. */
+/* The part and its map as they were at the start: what came was wrong. The head's time is moved
+ * by a nanosecond: it tells those who read along that nothing of the old map holds. */
 static enum status empty_part(struct part *p, struct fault *why)
 {
-    struct map_head head = {.first_ns = p->first_ns};
+    struct map_head head;
+    if (!map_head_read(p->map_fd, &head))
+        head.first_ns = p->first_ns;
+    head.first_ns++;
     memcpy(head.id, p->open.id, sizeof head.id);
     enum status st = map_begin(p->map_fd, &head, why);
     if (st == ST_OK && ftruncate(p->part_fd, 0) != 0)

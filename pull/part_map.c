@@ -70,7 +70,7 @@ enum status map_add(int fd, int64_t offset, int64_t length, struct fault *why)
     return fault_errno(why, fs_write_grade(errno), "cannot note a chunk in the map of a part");
 }
 
-static bool record_read(const unsigned char *r, struct extent *out)
+bool map_record_read(const unsigned char *r, struct extent *out)
 {
     if (memcmp(r, RECORD_MAGIC, 8) != 0 || !sealed(r, MAP_RECORD))
         return false;
@@ -102,7 +102,7 @@ static enum status read_all(int fd, struct extent **all, size_t *count, struct f
         st = fault_errno(why, ST_RETRY, "cannot read the map of a part");
         goto out;
     }
-    while (*count < n && record_read(bytes + *count * MAP_RECORD, &list[*count]))
+    while (*count < n && map_record_read(bytes + *count * MAP_RECORD, &list[*count]))
         (*count)++;
     *all = list;
     list = NULL;

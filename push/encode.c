@@ -299,8 +299,9 @@ static void give_hdu(struct encode *e)
     submit(e, j);
 }
 
-/* Hashing the whole file keeps one thread busy for a second: it starts in the middle, when
- * the line has work already and the last ccds still keep the other threads busy. */
+/* Hashing the whole file keeps one thread busy for a fraction of a second, while the others
+ * encode the first ccds. It comes first: every delivered file's header names the source's digest,
+ * so that nothing can be made of a bundle's front without it. */
 static void give_digest(struct encode *e)
 {
     struct encode_job *j = new_job(e, JOB_DIGEST);
@@ -317,7 +318,7 @@ static void give_out(struct encode *e)
     size_t most = (size_t)pool_threads(e->o.pool) + AHEAD;
     most = most < LEDGER_LAG ? most : LEDGER_LAG;
     while (!e->failed && e->given < e->items && e->given - e->written < most) {
-        if (e->given == e->items / 2)
+        if (e->given == 0)
             give_digest(e);
         if (!e->failed)
             give_hdu(e);
@@ -357,8 +358,7 @@ static void write_item(struct encode *e, struct encode_job *j)
     note_fallback(e, h);
     for (int i = 0; i < h->count; i++) {
         const struct member *m = &h->member[i];
-        if (bundle_add(e->writer, m->name, h->bytes[i].data, h->bytes[i].len, m->sha256, &why) !=
-                ST_OK ||
+        if (bundle_add_member(e->writer, &e->manifest, m, h->bytes[i].data, &why) != ST_OK ||
             (!manifest_add(&e->manifest, m) &&
              fault(&why, ST_RETRY, "out of memory for the manifest") != ST_OK)) {
             fail(e, &why, false);
@@ -372,7 +372,8 @@ static void write_item(struct encode *e, struct encode_job *j)
 static void write_finished(struct encode *e)
 {
     size_t before = e->written;
-    while (!e->failed && e->written < e->given && e->finished[e->written]) {
+    /* The first member tells of the source file. */
+    while (!e->failed && !e->digesting && e->written < e->given && e->finished[e->written]) {
         struct encode_job *j = e->finished[e->written];
         write_item(e, j);
         e->finished[e->written] = NULL;
@@ -447,7 +448,7 @@ void encode_id(const struct exposure *e, const struct camera *camera,
 {
     struct buf text = {0};
     buf_printf(&text,
-               "skyferry bundle %d, software %s\n%s\n%" PRId64 " %" PRId64 " %" PRId64 "\n"
+               "skyferry bundle %d with rows, software %s\n%s\n%" PRId64 " %" PRId64 " %" PRId64 "\n"
                "%s %d %.17g %.17g %.17g %.17g\n%.17g %d %u %.17g %s\n%s %s\n%s",
                MANIFEST_FORMAT, SKYFERRY_VERSION, e->path, e->file.size, e->file.mtime_ns,
                e->file.inode, codec->method, codec->lossless, codec->qstep, codec->ratio,

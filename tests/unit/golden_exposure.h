@@ -164,8 +164,7 @@ static inline enum status golden_bundle(const struct golden *g, const char *path
     enum status s = bundle_create(path, g->m.source_mtime_ns, &w, why);
     for (size_t i = 0; i < g->m.count && s == ST_OK; i++) {
         const struct member *one = &g->m.members[i];
-        s = bundle_add(w, one->name, g->source.data + one->offset, (size_t)one->size, one->sha256,
-                       why);
+        s = bundle_add_member(w, &g->m, one, g->source.data + one->offset, why);
     }
     if (s == ST_OK)
         s = golden_add_manifest(w, &g->m, why);

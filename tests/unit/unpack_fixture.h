@@ -32,7 +32,7 @@ static inline void add(struct bundle_writer *w, struct manifest *m, struct membe
     one->size = (int64_t)bytes->len;
     member_name(one, m->name, suffix);
     digest_bytes(bytes->data, bytes->len, one->sha256);
-    if (bundle_add(w, one->name, bytes->data, bytes->len, one->sha256, &why) != ST_OK)
+    if (bundle_add_member(w, m, one, bytes->data, &why) != ST_OK)
         fail_msg("%s", why.text);
     assert_true(manifest_add(m, one));
 }
