@@ -15,6 +15,7 @@
 
 #define EVENTS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE_SELF | \
                 IN_MOVE_SELF)
+#define CHANGES (IN_MODIFY | IN_DELETE | IN_MOVED_FROM)
 #define QUICK_MS 2000 /* between rescans where events cannot be trusted */
 
 struct dir {
@@ -29,8 +30,7 @@ struct watch {
     struct loop_timer *timer;
     int fd;
     char *directory, *patterns, *stage;
-    bool recursive;
-    bool created;
+    bool recursive, created, changes;
     int rescan_seconds;
     watch_fn *fn;
     void *ctx;
@@ -120,7 +120,8 @@ static void watch_directory(void *ctx, const char *path)
 {
     struct watch *w = ctx;
     uint32_t top = strcmp(path, w->directory) == 0 ? 0 : IN_DONT_FOLLOW;
-    int wd = inotify_add_watch(w->fd, path, EVENTS | IN_ONLYDIR | top);
+    int wd = inotify_add_watch(w->fd, path,
+                               EVENTS | IN_ONLYDIR | top | (w->changes ? CHANGES : 0));
     if (wd < 0) {
         if (errno == ENOSPC)
             say_limit(w, path);
@@ -246,6 +247,11 @@ static void scan_due(void *ctx)
 static void file_event(struct watch *w, const char *path, uint32_t mask)
 {
     bool linked = false;
+    if (mask & CHANGES) {
+        if (w->changes)
+            w->fn(w->ctx, path, WATCH_FOUND);
+        return;
+    }
     if (!watch_is_file(path, &linked))
         return;
     if (mask & (IN_CLOSE_WRITE | IN_MOVED_TO))
@@ -278,7 +284,7 @@ static void named_event(struct watch *w, const struct dir *d, const struct inoti
     }
     if (e->mask & IN_ISDIR)
         directory_event(w, path, e->mask);
-    else if (!(e->mask & IN_MOVED_FROM) && watch_matches(w->patterns, e->name))
+    else if (watch_matches(w->patterns, e->name))
         file_event(w, path, e->mask);
     free(path);
 }
@@ -328,6 +334,7 @@ static bool copy_options(struct watch *w, const struct watch_options *o)
     w->stage = strdup(o->stage ? o->stage : "watch");
     w->recursive = o->recursive;
     w->created = o->created;
+    w->changes = o->changes;
     w->rescan_seconds = o->rescan_seconds > 0 ? o->rescan_seconds : 1;
     if (!w->directory || !w->patterns || !w->stage)
         return false;

@@ -23,6 +23,7 @@ struct watch_options {
     bool created;         /* tell of new files at once, before they are closed (WATCH_FOUND): where
                              names are given by link and unlink, as SFTP servers do it */
     const char *stage;    /* for log lines: "watch" */
+    bool changes;         /* WATCH_FOUND also when a file is written to, or is no longer there */
 };
 
 /* Called for every matching regular file, again at each rescan and each event: the

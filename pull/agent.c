@@ -11,6 +11,7 @@
 #include "common/fsutil.h"
 #include "common/log.h"
 #include "pull/drops.h"
+#include "pull/early.h"
 #include "pull/flow.h"
 #include "pull/intake.h"
 #include "pull/job.h"
@@ -255,7 +256,9 @@ enum status agent_watch(struct agent *a, struct fault *why)
     if (a->expire)
         loop_timer_set(a->expire, EXPIRE_MS, EXPIRE_MS);
     enum status st = intake_open(a, why);
-    return st == ST_OK ? drops_open(a, why) : st;
+    if (st == ST_OK)
+        st = drops_open(a, why);
+    return st == ST_OK ? early_open(a, why) : st;
 }
 
 enum status agent_run(struct agent *a, struct fault *why)
@@ -283,6 +286,7 @@ void agent_close(struct agent **out)
     a->stopping = true;
     pool_stop(&a->pool);
     drops_close(a);
+    early_close(a);
     intake_close(a);
     jobs_close(a);
     while (a->flights)

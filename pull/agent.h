@@ -11,6 +11,7 @@
 #include "pull/settings.h"
 
 struct agent;
+struct early;
 struct intake;
 struct drops;
 struct jobs;
@@ -31,6 +32,7 @@ struct agent {
     struct catalogue *cat;
     struct intake *intake;   /* NULL: nothing new is looked for */
     struct drops *drops;     /* NULL: no drop folder */
+    struct early *early;     /* NULL: no part is looked into */
     struct jobs *jobs;
     struct loop_timer *look;   /* fires when something may be due */
     struct loop_timer *expire; /* old parts */

@@ -61,12 +61,15 @@ static const char schema_2[] =
     " stored_ns INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX bundles_role ON bundles (role, stored_ns);";
 
-static const char *const migrations[] = {schema_1, schema_2, NULL};
+/* ccds placed while their bundle is still coming. */
+static const char schema_3[] = "ALTER TABLE ccds ADD COLUMN made_from TEXT NOT NULL DEFAULT '';";
+
+static const char *const migrations[] = {schema_1, schema_2, schema_3, NULL};
 
 const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first", "stored",
                                          "indexed", "placed", "done", "renewed"};
 static const char *const exposure_states[EX_STATES] = {"stored", "placed", "working", "done",
-                                                       "parked"};
+                                                       "parked", "coming"};
 
 const char *exposure_state_name(enum exposure_state s)
 {
@@ -250,10 +253,21 @@ enum status catalogue_by_source(struct catalogue *c, const struct exposure *like
 {
     struct one_exposure one = {x, false};
     enum status st = db_each(c->db, why, take_one, &one,
-                             EXPOSURE_SELECT "WHERE source_sha256 = ? AND id <> ? AND state <> "
-                             "'parked' ORDER BY id",
+                             EXPOSURE_SELECT "WHERE source_sha256 = ? AND id <> ? AND state NOT IN "
+                             "('parked', 'coming') ORDER BY id",
                              "si", like->source_sha256, like->id);
     *found = one.found;
+    return st;
+}
+
+enum status catalogue_knows_source(struct catalogue *c, const char *source_sha256, bool *known,
+                                   struct fault *why)
+{
+    int64_t id = 0;
+    enum status st = db_int(c->db, why, &id, 0,
+                            "SELECT id FROM exposures WHERE source_sha256 = ? LIMIT 1", "s",
+                            source_sha256);
+    *known = id != 0;
     return st;
 }
 
@@ -262,7 +276,8 @@ enum status catalogue_pair(struct catalogue *c, const char *source_sha256, const
 {
     struct one_exposure one = {x, false};
     enum status st = db_each(c->db, why, take_one, &one,
-                             EXPOSURE_SELECT "WHERE source_sha256 = ?1 AND (name = ?2 OR"
+                             EXPOSURE_SELECT "WHERE source_sha256 = ?1 AND state <> 'coming' AND"
+                             " (name = ?2 OR"
                              " substr(name, 1, length(?2) + 1) = ?2 || '~')"
                              " ORDER BY state = 'parked', id",
                              "ss", source_sha256, root);
@@ -354,6 +369,22 @@ enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault 
                   "        + (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'failed')"
                   " WHERE id = ?1",
                   "i", exposure);
+}
+
+enum status catalogue_remove(struct catalogue *c, int64_t exposure, struct fault *why)
+{
+    enum status st = db_begin(c->db, why);
+    if (st != ST_OK)
+        return st;
+    st = catalogue_clear(c, exposure, why);
+    if (st == ST_OK)
+        st = db_run(c->db, why, "DELETE FROM requests WHERE exposure = ?", "i", exposure);
+    if (st == ST_OK)
+        st = db_run(c->db, why, "DELETE FROM exposures WHERE id = ?", "i", exposure);
+    if (st == ST_OK)
+        return db_commit(c->db, why);
+    db_rollback(c->db);
+    return st;
 }
 
 enum status catalogue_clear(struct catalogue *c, int64_t exposure, struct fault *why)

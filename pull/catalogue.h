@@ -31,11 +31,14 @@ enum status catalogue_get(struct catalogue *c, int64_t id, struct exposure *x, b
                           struct fault *why);
 enum status catalogue_by_bundle(struct catalogue *c, const char *bundle, struct exposure *x,
                                 bool *found, struct fault *why);
-/* Another exposure, not parked, of the same source file. */
+/* Another exposure of the same source file, neither parked nor still coming. */
 enum status catalogue_by_source(struct catalogue *c, const struct exposure *like,
                                 struct exposure *x, bool *found, struct fault *why);
 
-/* The exposure made from this source file whose name is `root` or root~N; one that is not
+/* Is there any exposure of this source file, in whatever state? */
+enum status catalogue_knows_source(struct catalogue *c, const char *source_sha256, bool *known,
+                                   struct fault *why);
+/* The exposure (none that is still coming) made from this source file whose name is `root` or root~N; one that is not
  * parked, if there is one. */
 enum status catalogue_pair(struct catalogue *c, const char *source_sha256, const char *root,
                            struct exposure *x, bool *found, struct fault *why);
@@ -57,6 +60,8 @@ enum status catalogue_next_due(struct catalogue *c, unsigned states, int64_t aft
                                struct fault *why);
 /* Sets ccds, placed, jobs, jobs_done and faults from the rows below. */
 enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault *why);
+/* Forgets the exposure itself with all its rows. */
+enum status catalogue_remove(struct catalogue *c, int64_t exposure, struct fault *why);
 /* Forgets the exposure's ccds, jobs and figures. */
 enum status catalogue_clear(struct catalogue *c, int64_t exposure, struct fault *why);
 
@@ -81,10 +86,12 @@ enum status catalogue_bundles(struct catalogue *c, enum bundle_role role, bool r
 
 /* Inserts (id 0; sets it) or updates. */
 enum status catalogue_put_ccd(struct catalogue *c, struct ccd *one, struct fault *why);
+enum status catalogue_drop_ccd(struct catalogue *c, int64_t ccd_id, struct fault *why);
 /* All ccds of an exposure by ccd number and HDU; *out is malloc'ed. */
 enum status catalogue_ccds(struct catalogue *c, int64_t exposure, struct ccd **out, size_t *count,
                            struct fault *why);
-/* Which exposure's placed ccd has this path; *exposure is 0 when none has. */
+/* Which exposure's placed ccd has this path, or is about to have it (see made_from in
+ * pull/exposure.h); *exposure is 0 when none has. */
 enum status catalogue_path_owner(struct catalogue *c, const char *path, int64_t *exposure,
                                  struct fault *why);
 enum status catalogue_put_quality(struct catalogue *c, int64_t ccd_id, const struct quality *q,

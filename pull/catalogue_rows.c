@@ -26,19 +26,19 @@ enum status catalogue_put_ccd(struct catalogue *c, struct ccd *one, struct fault
 {
     static const char insert[] =
         "INSERT INTO ccds (exposure, job, ccd, hdu, extname, member, codec, qstep, state, reason,"
-        " path, size, placed_ns, datasum, checksum)"
-        " VALUES (?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        " path, size, placed_ns, datasum, checksum, made_from)"
+        " VALUES (?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     static const char update[] =
         "UPDATE ccds SET (exposure, job, ccd, hdu, extname, member, codec, qstep, state, reason,"
-        " path, size, placed_ns, datasum, checksum)"
-        " = (?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?";
+        " path, size, placed_ns, datasum, checksum, made_from)"
+        " = (?, nullif(?, 0), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?";
 #define CCD_VALUES                                                                               \
     one->exposure, one->job, (int64_t)one->ccd, (int64_t)one->hdu, one->extname, one->member,    \
         one->codec, one->qstep, ccd_states[one->state], one->reason, one->path, one->size,       \
-        one->placed_ns, one->datasum, one->checksum
+        one->placed_ns, one->datasum, one->checksum, one->made_from
     if (one->id)
-        return db_run(c->db, why, update, "iiiisssdsssiissi", CCD_VALUES, one->id);
-    enum status st = db_run(c->db, why, insert, "iiiisssdsssiiss", CCD_VALUES);
+        return db_run(c->db, why, update, "iiiisssdsssiisssi", CCD_VALUES, one->id);
+    enum status st = db_run(c->db, why, insert, "iiiisssdsssiisss", CCD_VALUES);
     if (st == ST_OK)
         one->id = db_last_id(c->db);
     return st;
@@ -76,6 +76,7 @@ static void read_ccd(const struct db_row *row, struct ccd *one)
     one->quality.stars = db_col_real(row, at++);
     one->quality.fwhm = db_col_real(row, at++);
     TAKE_TEXT(one->quality.error, row, at++);
+    TAKE_TEXT(one->made_from, row, at++);
 }
 
 static bool take_ccd(void *ctx, const struct db_row *row)
@@ -102,7 +103,7 @@ enum status catalogue_ccds(struct catalogue *c, int64_t exposure, struct ccd **o
     enum status st = db_each(c->db, why, take_ccd, &list,
                              "SELECT id, exposure, job, ccd, hdu, extname, member, codec, qstep,"
                              " state, reason, path, size, placed_ns, datasum, checksum, background,"
-                             " noise, saturated, stars, fwhm, error FROM ccds WHERE exposure = ?"
+                             " noise, saturated, stars, fwhm, error, made_from FROM ccds WHERE exposure = ?"
                              " ORDER BY ccd, hdu",
                              "i", exposure);
     if (st == ST_OK && list.full)
@@ -119,8 +120,19 @@ enum status catalogue_ccds(struct catalogue *c, int64_t exposure, struct ccd **o
 enum status catalogue_path_owner(struct catalogue *c, const char *path, int64_t *exposure,
                                  struct fault *why)
 {
+    enum status st = db_int(c->db, why, exposure, 0,
+                            "SELECT exposure FROM ccds WHERE path = ? AND state = 'placed'", "s",
+                            path);
+    if (st != ST_OK || *exposure)
+        return st;
     return db_int(c->db, why, exposure, 0,
-                  "SELECT exposure FROM ccds WHERE path = ? AND state = 'placed'", "s", path);
+                  "SELECT exposure FROM ccds WHERE path = ? AND exposure IN"
+                  " (SELECT id FROM exposures WHERE state = 'coming')", "s", path);
+}
+
+enum status catalogue_drop_ccd(struct catalogue *c, int64_t ccd_id, struct fault *why)
+{
+    return db_run(c->db, why, "DELETE FROM ccds WHERE id = ?", "i", ccd_id);
 }
 
 enum status catalogue_put_quality(struct catalogue *c, int64_t ccd_id, const struct quality *q,

@@ -23,7 +23,7 @@ struct errand {
     struct catalogue *cat; /* the daemon's, or our own agent's */
     int64_t *ids;
     size_t count, room;
-    int missing;
+    int missing, arriving;
     bool broken; /* out of memory */
 };
 
@@ -40,6 +40,11 @@ static void __attribute__((format(printf, 1, 2))) say_problem(const char *fmt, .
 static bool add_id(void *ctx, const struct exposure *x)
 {
     struct errand *e = ctx;
+    if (x->state == EX_COMING) {
+        say_problem("'%s' is still arriving: ask again when it is stored; the rest goes on", x->name);
+        e->arriving++;
+        return true;
+    }
     for (size_t i = 0; i < e->count; i++)
         if (e->ids[i] == x->id)
             return true;
@@ -66,9 +71,9 @@ static bool add_faulty(void *ctx, const struct exposure *x)
 static enum status add_name(struct errand *e, const char *name, struct fault *why)
 {
     struct catalogue_pick pick = {.name = name, .oldest_first = true};
-    size_t before = e->count;
+    size_t before = e->count + (size_t)e->arriving;
     enum status st = catalogue_each(e->cat, &pick, add_id, e, why);
-    if (st == ST_OK && e->count == before) {
+    if (st == ST_OK && e->count + (size_t)e->arriving == before) {
         /* Named twice is no mistake. */
         struct errand probe = {.cat = e->cat};
         st = catalogue_each(e->cat, &pick, add_id, &probe, why);
@@ -275,7 +280,7 @@ static int perform(struct errand *e)
         st = leave_it(e, &cat, &why);
     if (st == ST_OK && e->count > 0 && !(cat && option_value(e->in, OPT_NO_WAIT)))
         bad = print_ends(e);
-    if (st == ST_OK && e->count == 0 && e->missing == 0)
+    if (st == ST_OK && e->count == 0 && e->missing == 0 && e->arriving == 0)
         printf("there is nothing to do\n");
     catalogue_close(&cat);
     agent_close(&a);
@@ -284,7 +289,7 @@ static int perform(struct errand *e)
         say_problem("%s", why.text);
     if (st != ST_OK)
         return st == ST_REJECT ? EXIT_USAGE : EXIT_FAILED;
-    return bad > 0 || e->missing > 0 ? EXIT_INCOMPLETE : EXIT_DONE;
+    return bad > 0 || e->missing > 0 || e->arriving > 0 ? EXIT_INCOMPLETE : EXIT_DONE;
 }
 
 int command_reprocess(struct invocation *in)

@@ -9,7 +9,9 @@
 #include "common/manifest.h"
 #include "common/night.h"
 
-enum exposure_state { EX_STORED, EX_PLACED, EX_WORKING, EX_DONE, EX_PARKED, EX_STATES };
+/* EX_COMING: its bundle still grows in incoming/ and ccds of it are placed already (pull/early.h);
+ * all of that is withdrawn unless it becomes stored. */
+enum exposure_state { EX_STORED, EX_PLACED, EX_WORKING, EX_DONE, EX_PARKED, EX_COMING, EX_STATES };
 
 /* When what happened, ns since 1970 UTC; 0: unknown. The first three by push's clock. */
 enum stamp {
@@ -35,7 +37,8 @@ enum exactness {
 
 struct exposure {
     int64_t id;
-    char bundle[512];          /* below root: "bundles/ut170316/NAME.tar" */
+    char bundle[512];          /* below root: "bundles/ut170316/NAME.tar"; EX_COMING:
+                                * "incoming/NAME.ID8.part" */
     char name[MEMBER_NAME];    /* the bundle's stem: NAME or NAME~2 */
     char night[NIGHT_SIZE];
     enum exposure_state state;
@@ -85,6 +88,9 @@ struct ccd {
     char path[1024];           /* below root, when placed */
     int64_t size, placed_ns;   /* of the file */
     char datasum[24], checksum[24]; /* its cards: what verify compares */
+    char made_from[DIGEST_HEX]; /* of an exposure that is coming: manifest_digest of what the file
+                                 * was made from; "" when the whole manifest stands behind it.
+                                 * Waiting, with a path: about to be placed there. */
     struct quality quality;
 };
 

@@ -12,6 +12,7 @@
 #include "common/fsutil.h"
 #include "common/log.h"
 #include "pull/decoding.h"
+#include "pull/early.h"
 #include "pull/flow.h"
 #include "pull/making.h"
 #include "pull/placing.h"
@@ -19,9 +20,6 @@
 
 /* Named only after so many drafts: it bounds the descriptors, and the disk works meanwhile. */
 #define DRAFTS 96
-
-/* Names before drafts when DRAFTS are waiting, drafts before names otherwise. */
-enum urgency { URGE_NAME_LATER, URGE_DRAFT, URGE_INDEX, URGE_NAME_NOW };
 
 /* One exposure's step. Main thread; while pool jobs are out, they read `source`. */
 struct fanout {
@@ -129,8 +127,17 @@ static void keep_part(struct fanout *w)
 static bool is_claimed(const struct fanout *w);
 static void go_on(struct fanout *w);
 
-/* One that waited for the names that were just given. */
-static void next_in_line(struct agent *a)
+bool fanout_claims(const struct agent *a, const char *claim)
+{
+    for (const struct flight *f = a->flights; f; f = f->next) {
+        const struct fanout *w = f->work;
+        if (f->x.state == EX_STORED && w && strcmp(w->claim, claim) == 0)
+            return true;
+    }
+    return false;
+}
+
+void fanout_next(struct agent *a)
 {
     for (struct flight *f = a->flights; f; f = f->next) {
         struct fanout *w = f->work;
@@ -156,7 +163,7 @@ static void finish(struct fanout *w)
     }
     struct agent *a = w->a;
     fanout_free(w);
-    next_in_line(a);
+    fanout_next(a);
 }
 
 /* Nothing of it is placed, or can be. */
@@ -386,7 +393,7 @@ static bool is_claimed(const struct fanout *w)
             strcmp(other->claim, w->claim) == 0)
             return true;
     }
-    return false;
+    return early_blocks(w->a, &w->f->x, w->claim);
 }
 
 static enum status write_index(struct fanout *w, struct fault *why)

@@ -7,7 +7,15 @@
 
 #include "pull/agent.h"
 
+/* In the pool: names before drafts when too many drafts are waiting, drafts before names else. */
+enum fanout_urgency { URGE_NAME_LATER, URGE_DRAFT, URGE_INDEX, URGE_NAME_NOW };
+
 /* The step's begin, for the flow table. */
 void fanout_begin(struct agent *a, struct flight *f);
+
+/* Does one of these steps give the names of this claim (placing_claim), or wait for them? */
+bool fanout_claims(const struct agent *a, const char *claim);
+/* Goes on with one that waited for names, when they are free by now. */
+void fanout_next(struct agent *a);
 
 #endif

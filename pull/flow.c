@@ -25,6 +25,9 @@ const struct flow_row flow_rows[EX_STATES] = {
      STAMP_DONE,    "pull:done",    "finished"},
     {{EX_PARKED,  "parked",  EX_PARKED,  EX_PARKED,    0,   0,    0,  0}, NULL,         0,
      STAMPS,        "pull:parked",  "parked"},
+    /* Left for `stored`, or for nothing, by pull/early.c alone. */
+    {{EX_COMING,  "coming",  EX_COMING,  EX_COMING,    0,   0,    0,  0}, NULL,         0,
+     STAMPS,        NULL,           "coming"},
 };
 
 #define ACTIVE (1u << EX_STORED | 1u << EX_PLACED | 1u << EX_WORKING)

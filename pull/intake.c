@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/watch.h"
 #include "pull/adopt.h"
+#include "pull/early.h"
 #include "pull/flow.h"
 #include "pull/part.h"
 #include "pull/renew.h"
@@ -176,6 +177,12 @@ static void add(struct agent *a, const char *rel, const struct receipt *r)
     x.due_ns = clock_wall();
     if (st == ST_OK && taken)
         return;
+    if (st == ST_OK)
+        early_stored(a, rel, r, &taken);
+    if (st == ST_OK && taken) {
+        crash_point("pull:noticed");
+        return;
+    }
     if (st == ST_OK)
         st = catalogue_add(a->cat, &x, &why);
     if (st == ST_OK) {

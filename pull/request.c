@@ -124,6 +124,12 @@ static enum status grant(struct agent *a, const struct request *r, struct fault 
     enum status st = catalogue_get(a->cat, r->exposure, &x, &found, why);
     if (st != ST_OK)
         return st;
+    /* There is nothing to do again before it is stored. */
+    if (found && x.state == EX_COMING) {
+        log_warn(AT(.stage = "request", .exposure = x.name), "is still arriving: what was asked of "
+                 "it is dropped; ask again when it is stored");
+        return catalogue_answered(a->cat, r->id, why);
+    }
     if (found && (flow_is_flying(a, x.id) || jobs_cancel(a, x.id)))
         return ST_OK;
     st = catalogue_begin(a->cat, why);

@@ -50,7 +50,8 @@ struct table {
 
 static void last_column(const struct exposure *x, char *out, size_t size)
 {
-    static const char *const words[EX_STATES] = {"stored", "placed", "jobs", "done", "PARKED"};
+    static const char *const words[EX_STATES] = {"stored", "placed", "jobs", "done", "PARKED",
+                                                "coming"};
     if (x->state == EX_DONE)
         status_after(x->stamp[STAMP_CLOSED], x->stamp[STAMP_DONE], out, size);
     else
