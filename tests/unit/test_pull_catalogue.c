@@ -409,16 +409,56 @@ static void an_exposure_may_have_two_bundles(void **state)
     assert_false(found);
 }
 
+/* It has the names, and is nobody's twin or pair, until it is stored or gone. */
+static void what_is_coming_may_go_again(void **state)
+{
+    (void)state;
+    struct exposure x = sample("A", "ut160901"), like = sample("B", "ut160901"), got;
+    bool found, known;
+    int64_t owner;
+    struct ccd *ccds;
+    size_t count;
+    x.state = EX_COMING;
+    snprintf(x.source_sha256, sizeof x.source_sha256, "cafe");
+    memcpy(like.source_sha256, x.source_sha256, sizeof x.source_sha256);
+    OK(catalogue_knows_source(cat, "cafe", &known, &why));
+    assert_false(known);
+    OK(catalogue_add(cat, &x, &why));
+    OK(catalogue_knows_source(cat, "cafe", &known, &why));
+    assert_true(known);
+    OK(catalogue_by_source(cat, &like, &got, &found, &why));
+    assert_false(found);
+    OK(catalogue_pair(cat, "cafe", "A", &got, &found, &why));
+    assert_false(found);
+    struct ccd one = {.exposure = x.id, .ccd = 1, .hdu = 1, .path = "rawdata/a.fits",
+                      .made_from = "beef"};
+    OK(catalogue_put_ccd(cat, &one, &why));
+    OK(catalogue_path_owner(cat, "rawdata/a.fits", &owner, &why));
+    assert_int_equal(owner, x.id); /* about to be placed */
+    OK(catalogue_ccds(cat, x.id, &ccds, &count, &why));
+    assert_int_equal(count, 1);
+    assert_string_equal(ccds[0].made_from, "beef");
+    free(ccds);
+    OK(catalogue_ask(cat, x.id, ASK_RETRY, false, &why));
+    OK(catalogue_drop_ccd(cat, one.id, &why));
+    OK(catalogue_remove(cat, x.id, &why));
+    OK(catalogue_get(cat, x.id, &got, &found, &why));
+    assert_false(found);
+    OK(catalogue_is_asked(cat, x.id, &found, &why));
+    assert_false(found);
+}
+
 /* As a release without exact data left it. */
 static void a_catalogue_of_before_is_taken_over(void **state)
 {
     (void)state;
     static const char *const back[] = {
         "DROP TABLE bundles", "ALTER TABLE exposures DROP COLUMN exact",
-        "ALTER TABLE exposures DROP COLUMN renewed_ns", "PRAGMA user_version = 1"};
+        "ALTER TABLE exposures DROP COLUMN renewed_ns", "ALTER TABLE ccds DROP COLUMN made_from",
+        "PRAGMA user_version = 1"};
     struct exposure lossy = sample("A", "ut160901"), exact = sample("B", "ut160901"),
                     none = sample("C", "ut160901"), got;
-    static const char *const two_schemas[] = {"SELECT 1", "SELECT 1", NULL};
+    static const char *const schemas[] = {"SELECT 1", "SELECT 1", "SELECT 1", NULL};
     struct db *db;
     char path[4096];
     bool found;
@@ -431,7 +471,7 @@ static void a_catalogue_of_before_is_taken_over(void **state)
     two.qstep = 0;
     OK(catalogue_put_ccd(cat, &two, &why));
     catalogue_close(&cat);
-    OK(db_open(scratch_path(&dir, "catalogue.db", path), two_schemas, false, &db, &why));
+    OK(db_open(scratch_path(&dir, "catalogue.db", path), schemas, false, &db, &why));
     for (size_t i = 0; i < sizeof back / sizeof *back; i++)
         OK(db_run(db, &why, back[i], ""));
     db_close(&db);
@@ -450,6 +490,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_exposure_comes_back_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(an_exposure_may_have_two_bundles, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_coming_may_go_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_catalogue_of_before_is_taken_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bundle_is_catalogued_once, setup, teardown),
         cmocka_unit_test_setup_teardown(choices_choose, setup, teardown),
