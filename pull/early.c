@@ -209,7 +209,7 @@ static void open_part(struct agent *a, const char *map, const char *part)
     int count = 0;
     for (const struct coming *c = a->early->first; c; c = c->next)
         count++;
-    if (count >= PARTS || part_view_open(map, &view, &why) != ST_OK)
+    if (!a->s.early || count >= PARTS || part_view_open(map, &view, &why) != ST_OK)
         return;
     struct coming *c = early_add(a, part);
     if (c)

@@ -129,6 +129,7 @@ static void reopen(struct coming *c)
 {
     char map[PULL_PATH];
     struct fault why;
+    c->whole = !c->a->s.early;
     early_part_map(c, map);
     if (part_view_open(map, &c->view, &why) == ST_OK &&
         part_view_head(c->view)->first_ns != c->f->x.stamp[STAMP_FIRST])

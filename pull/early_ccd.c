@@ -159,7 +159,6 @@ static void job_done(struct pool_job *job)
     const struct fault *why = &j->making.why;
     bool naming = one->step == EARLY_NAMING;
     c->pending--;
-    c->cpu += j->making.cpu;
     if (!j->ran) {
         one->step = EARLY_LEFT;
     } else if (!naming && why->grade == ST_OK && !c->over) {
@@ -174,8 +173,10 @@ static void job_done(struct pool_job *job)
         }
         leave(c, one, why);
     }
-    if (j)
+    if (j) {
+        c->cpu += j->making.cpu;
         free_job(j);
+    }
     early_turn(c);
 }
 

@@ -58,6 +58,9 @@ const struct setting pull_settings_rows[] = {
      "The camera: a file of the folder cameras/ without its .conf, or a path."},
     {ROW("decode", "threads", SET_INT, threads), "0", 0, 1024, NULL, NULL,
      "Threads that decode ccds; 0: one for each processor."},
+    {ROW("decode", "early", SET_BOOL, early), "yes", 0, 0, NULL, NULL,
+     "Decode and place each ccd as soon as it is here, while its bundle still arrives; no: when the "
+     "bundle is stored."},
     {ROW("jobs", "runner", SET_CHOICE, runner), "local", 0, 0, "local", NULL,
      "What runs the jobs: local, as processes of this machine."},
     {ROW("jobs", "command", SET_TEXT, command), "skyferry-measure", 0, 0, NULL, NULL,

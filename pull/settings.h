@@ -25,6 +25,7 @@ struct pull_settings {
     double longitude_deg;
     char profile[PULL_PATH];
     int threads;
+    bool early;
     char runner[16], command[2048];
     int ccds_per_job, max_running, timeout_seconds, retries, output_mib;
     bool dry_run, rerun_on_exact;
