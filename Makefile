@@ -149,6 +149,10 @@ wan-cuts: deps                            ## a long line cut again and again (ro
 wan-long-cut: deps                        ## a long line cut for minutes or an hour (root, slow)
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
 	@tests/wan/long-cut
+bench-latency:                            ## close of a file to its FITS files, over a long line (root)
+	@scripts/deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
+	@tests/wan/latency
 fresh-check:                              ## demo and test in a minimal Debian 12 (root, slow)
 	@scripts/fresh-check
 etc: programs                             ## write etc/*.conf anew from the settings rows
@@ -169,4 +173,4 @@ help:                                     ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | \
 	    awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan wan-cuts wan-long-cut wan-limit wan-overload fresh-check etc install clean help
+.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan bench-latency wan-cuts wan-long-cut wan-limit wan-overload fresh-check etc install clean help

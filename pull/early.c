@@ -80,7 +80,7 @@ static void sweep(struct early *e)
 
 /* ---- looking ---- */
 
-/* The part grows again from nothing: this time all of it is waited for. */
+/* The part may still grow, perhaps again from nothing: this time all of it is waited for. */
 static void watch_whole(struct coming *c)
 {
     char map[PULL_PATH];
@@ -89,7 +89,7 @@ static void watch_whole(struct coming *c)
     part_view_close(&c->view);
     c->remove = part_view_open(map, &c->view, &why) != ST_OK;
     c->whole = true;
-    c->anew = c->over = false;
+    c->distrusted = c->over = false;
     c->count = 0;
 }
 
@@ -150,9 +150,10 @@ static void look_at(struct coming *c)
     if (!c->view || c->over)
         return;
     enum view_state state = part_view_look(c->view);
-    c->anew = state == VIEW_ANEW;
-    if (c->anew || (state == VIEW_GONE && !c->stored)) {
-        early_withdraw(c, c->anew ? "what had come of the bundle was wrong"
+    bool anew = state == VIEW_ANEW;
+    c->distrusted = c->distrusted || anew;
+    if (anew || (state == VIEW_GONE && !c->stored)) {
+        early_withdraw(c, anew ? "what had come of the bundle was wrong"
                                   : "the transfer was given up");
         return;
     }
@@ -290,7 +291,7 @@ void early_turn(struct coming *c)
         return;
     if (c->over)
         early_drop_drafts(c);
-    if (c->over && !c->f && c->anew)
+    if (c->over && !c->f && c->distrusted)
         watch_whole(c);
     else if (c->over && !c->f)
         c->remove = true;
@@ -305,7 +306,7 @@ void early_ended(struct coming *c)
     flow_dropped(a, c->f);
     c->f = NULL;
     c->over = c->remove = true;
-    if (c->anew)
+    if (c->distrusted && !c->stored)
         watch_whole(c);
     loop_timer_set(a->early->look, 0, 0);
     agent_poke(a);
@@ -349,7 +350,7 @@ bool early_blocks(struct agent *a, const struct exposure *x, const char *claim)
         if (!c->f || c->f->x.id == x->id ||
             (strcmp(c->claim, claim) != 0 && strcmp(c->f->x.source_sha256, x->source_sha256) != 0))
             continue;
-        blocks = true;
+        blocks = c->distrusted = true;
         early_withdraw(c, "a stored bundle claims the same names or source file");
     }
     return blocks;

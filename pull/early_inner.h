@@ -49,7 +49,7 @@ struct coming {
     bool whole;                 /* nothing more is begun: the rest waits for the whole bundle */
     bool over;                  /* all is to be withdrawn, for this reason: */
     char reason[256];
-    bool anew;                  /* the part was emptied */
+    bool distrusted;            /* if the part still grows after that, it is waited for whole */
     bool stored;                /* its receipt is there: */
     char bundle[512];
     struct receipt receipt;
