@@ -11,7 +11,8 @@
  * Withdrawn: the files that are still the bytes we placed are removed, then the rows. A row is
  * durable before its file gets its name, so that a crash leaves no file behind. Whatever is out of
  * the ordinary (no rows, another name, a name that is taken, no DATE-OBS, a full disk, a source that
- * is catalogued, a workspace) waits for the whole bundle, as does what fails here. Main thread. */
+ * is catalogued) waits for the whole bundle, as does what fails here; and so does the workspace's
+ * copy. Main thread. */
 #ifndef SKYFERRY_PULL_EARLY_H
 #define SKYFERRY_PULL_EARLY_H
 

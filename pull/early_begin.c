@@ -11,7 +11,7 @@
 #include "pull/placing.h"
 
 /* NULL, or why it waits for the whole bundle. */
-static const char *unusual(const struct coming *c, const struct exposure *x)
+static const char *unusual(const struct coming *c)
 {
     const struct manifest *m = &c->front.m;
     const struct pull_settings *s = &c->a->s;
@@ -19,9 +19,6 @@ static const char *unusual(const struct coming *c, const struct exposure *x)
         return "the part has another name than the exposure in it";
     if (m->facts.date_ns == INT64_MIN && !s->run_date[0])
         return "its night is not known";
-    if (place_mirror_of(s->workspace) != MIRROR_NONE &&
-        camera_obstype(&s->camera, x->facts.obstype) == OBS_SCIENCE)
-        return "it also goes into the workspace";
     if (fanout_claims(c->a, c->claim))
         return "another bundle claims the same names";
     for (const struct coming *o = c->a->early->first; o; o = o->next)
@@ -68,7 +65,7 @@ enum status early_begin(struct coming *c, struct fault *why)
         st = catalogue_knows_source(c->a->cat, x.source_sha256, &known, why);
     if (st != ST_OK)
         return st;
-    reason = known ? "its source file is in the catalogue" : unusual(c, &x);
+    reason = known ? "its source file is in the catalogue" : unusual(c);
     if (!reason && unpack_primary(part_view_fd(c->view), &c->front.m, &c->primary, &none) != ST_OK)
         reason = "its primary header cannot be read";
     if (reason) {

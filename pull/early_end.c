@@ -17,11 +17,13 @@
 #include "pull/early_inner.h"
 #include "pull/flow.h"
 #include "pull/intake.h"
+#include "pull/placing.h"
 
 /* One ccd's file. */
 struct file {
     char path[PULL_PATH]; /* "": there never was one */
     struct place_known known;
+    struct place_file copy; /* for the workspace's copy, when one is wanted */
     char made_from[DIGEST_HEX];
     int hdu;
     bool placed; /* by its row */
@@ -62,6 +64,14 @@ static bool stands(const struct manifest *m, const struct file *f)
     return same;
 }
 
+/* The workspace gets what stands, and only then. A copy that fails is the usual step's business,
+ * which makes the file again. */
+static bool copy_out(struct file *f)
+{
+    struct fault why;
+    return f->copy.mirror == MIRROR_NONE || place_publish(&f->copy, &why) == ST_OK;
+}
+
 /* A bundle that cannot be read, or that its manifest contradicts, confirms nothing. */
 static void compare(struct end_job *j)
 {
@@ -70,7 +80,7 @@ static void compare(struct end_job *j)
     int fd = open(j->bundle, O_RDONLY | O_CLOEXEC);
     if (fd >= 0 && bundle_index(fd, &m, &why) == ST_OK)
         for (size_t i = 0; i < j->count; i++)
-            j->files[i].kept = stands(&m, &j->files[i]);
+            j->files[i].kept = stands(&m, &j->files[i]) && copy_out(&j->files[i]);
     manifest_free(&m);
     if (fd >= 0)
         close(fd);
@@ -199,6 +209,10 @@ static enum status describe(struct coming *c, const struct ccd *row, struct file
     enum status st = catalogue_path_owner(c->a->cat, row->path, &owner, why);
     if (st == ST_OK && (owner == 0 || owner == c->f->x.id))
         pull_path(&c->a->s, row->path, f->path);
+    if (st == ST_OK)
+        st = placing_file(&c->a->s, &c->f->x, row, &f->copy, why);
+    memcpy(f->copy.rel, row->path, sizeof f->copy.rel);
+    f->copy.is_there = true;
     return st;
 }
 

@@ -470,13 +470,20 @@ static void another_name_than_the_parts_waits(void **state)
     transfer_end(&t);
 }
 
-static void settings_that_ask_for_the_whole(void **state)
+static void the_workspace_gets_what_stands(void **state)
 {
     (void)state;
     struct transfer t;
     load_settings("[place]\nworkspace = link\n[jobs]\ndry_run = yes\n");
     transfer_begin(&t, &plain, "exp_9001");
-    assert_waits(&t);
+    transfer_send(&t, 0, end_of_ccd(&t, 12));
+    wait_early("exp_9001", 2);
+    assert_int_equal(count_files("rawdata", "*.fits"), 2);
+    assert_int_equal(count_files("workspace", "*.fits"), 0);
+    transfer_send(&t, 0, (int64_t)t.bytes.len);
+    transfer_commit(&t);
+    WAIT(is_done, "exp_9001");
+    assert_int_equal(exposure_named("exp_9001").placed, 2);
     assert_int_equal(count_files("workspace", "*.fits"), 2);
     transfer_end(&t);
 }
@@ -525,7 +532,7 @@ int main(void)
         TEST(a_name_that_is_taken_is_left),
         TEST(what_is_unusual_waits),
         TEST(another_name_than_the_parts_waits),
-        TEST(settings_that_ask_for_the_whole),
+        TEST(the_workspace_gets_what_stands),
         TEST(the_switch_is_off),
         TEST(a_full_disk_waits),
     };
