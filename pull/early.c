@@ -179,14 +179,15 @@ static void look_at_dirty(void *ctx)
 /* A part that nobody holds is withdrawn only after intake has been asked for its receipt. */
 static void look_at_orphans(struct agent *a)
 {
-    struct early *e = a->early;
-    if (!e->asked_store) {
-        e->asked_store = true;
-        intake_scan(a);
-    }
-    for (struct coming *c = e->first; c; c = c->next)
-        if (!c->view && !c->stored && !c->over)
+    for (struct coming *c = a->early->first; c; c = c->next) {
+        if (c->view || c->stored || c->over)
+            continue;
+        if (!a->early->asked_store)
+            intake_scan(a);
+        a->early->asked_store = true;
+        if (!c->stored)
             early_withdraw(c, "its part is gone");
+    }
 }
 
 static void on_tick(void *ctx)

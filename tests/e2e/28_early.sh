@@ -27,10 +27,10 @@ drafts() { find "$STORE/rawdata" -name '.*.part' | wc -l; }
 receipts() { find "$STORE/bundles" -name '*.receipt' 2>/dev/null | wc -l; }
 part_of() { ls "$STORE/incoming" | grep "^DECam_00$1\..*\.part\$"; }
 
-# ends NAME...: delivered, whole, with two jobs, nothing left behind.
+# ends_well NUMBER: delivered, whole, with two jobs, nothing left behind.
 ends_well() {
     eventually "$1: it ends as any other" 30 state_is "$1" "done"
-    same "$1: with all files" "$(count "$1")" 6
+    same "$1: with all files" "$(count "$1")" $CCDS
     same "$1: two jobs" "$(one "$1" jobs_done)" 2
     same "$1: one row" "$(pull_states | grep -c "^DECam_00$1")" 1
     same "$1: no drafts" "$(drafts)" 0
@@ -128,6 +128,7 @@ start_push
 ends_well 280003
 
 # ---- killed at each step ----
+CCDS=4
 number=280010
 for point in pull:earlybegun pull:earlylisted:2 pull:placing:2 pull:noticed pull:earlyconfirmed; do
     stop pull
