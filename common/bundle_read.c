@@ -272,7 +272,7 @@ static int by_name(const void *a, const void *b)
 
 static enum status match_member(struct member *one, struct listing *l, struct fault *why)
 {
-    struct found key;
+    struct found key = {.claimed = false};
     memcpy(key.name, one->name, sizeof key.name);
     struct found *hit = bsearch(&key, l->item, l->count, sizeof key, by_name);
     if (!hit)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/clock.h"
 #include "common/fsutil.h"
@@ -13,6 +14,7 @@
 #include "pull/intake.h"
 
 #define PARTS 64       /* looked into at the same time; any others wait for the whole */
+#define STALE_S 3600   /* a part that nothing was added to for so long is not kept open */
 #define MEMBERS 64     /* taken up in one look */
 #define LOOK_MS 2      /* events of one moment are one look */
 #define AGAIN_MS 1000  /* after trouble */
@@ -190,12 +192,28 @@ static void look_at_orphans(struct agent *a)
     }
 }
 
+static bool is_stale(const char *map)
+{
+    struct stat st;
+    return lstat(map, &st) == 0 && clock_wall() / NS_PER_S - st.st_mtime > STALE_S;
+}
+
+static void look_at_stale(struct agent *a)
+{
+    char map[PULL_PATH];
+    for (struct coming *c = a->early->first; c; c = c->next) {
+        early_part_map(c, map);
+        c->remove = c->remove || (!c->f && is_stale(map));
+    }
+}
+
 static void on_tick(void *ctx)
 {
     struct agent *a = ctx;
     if (a->stopping)
         return;
     look_at_orphans(a);
+    look_at_stale(a);
     for (struct coming *c = a->early->first; c; c = c->next)
         c->dirty = true;
     look_at_dirty(a);
@@ -211,7 +229,8 @@ static void open_part(struct agent *a, const char *map, const char *part)
     int count = 0;
     for (const struct coming *c = a->early->first; c; c = c->next)
         count++;
-    if (!a->s.early || count >= PARTS || part_view_open(map, &view, &why) != ST_OK)
+    if (!a->s.early || count >= PARTS || is_stale(map) ||
+        part_view_open(map, &view, &why) != ST_OK)
         return;
     struct coming *c = early_add(a, part);
     if (c)

@@ -92,7 +92,7 @@ static enum status resume(struct coming *c, struct fault *why)
     enum status grade = catalogue_ccds(c->a->cat, c->f->x.id, &rows, &count, why);
     if (grade == ST_OK && !(c->ccds = calloc(count + 1, sizeof *c->ccds)))
         grade = fault(why, ST_RETRY, "out of memory");
-    for (size_t i = 0; grade == ST_OK && i < count; i++) {
+    for (size_t i = 0; grade == ST_OK && c->ccds && i < count; i++) {
         struct early_ccd *one = &c->ccds[c->count++];
         *one = (struct early_ccd){.row = rows[i]};
         pull_path(&c->a->s, rows[i].path, path);

@@ -199,6 +199,7 @@ static enum status describe(struct coming *c, const struct ccd *row, struct file
                             struct fault *why)
 {
     int64_t owner = 0;
+    struct fault none;
     *f = (struct file){.hdu = row->hdu, .placed = row->state == CCD_PLACED,
                        .known = {.size = row->size}};
     memcpy(f->made_from, row->made_from, sizeof f->made_from);
@@ -209,8 +210,9 @@ static enum status describe(struct coming *c, const struct ccd *row, struct file
     enum status st = catalogue_path_owner(c->a->cat, row->path, &owner, why);
     if (st == ST_OK && (owner == 0 || owner == c->f->x.id))
         pull_path(&c->a->s, row->path, f->path);
-    if (st == ST_OK)
-        st = placing_file(&c->a->s, &c->f->x, row, &f->copy, why);
+    /* Without a name by today's templates it is the usual step's business. */
+    if (st == ST_OK && placing_file(&c->a->s, &c->f->x, row, &f->copy, &none) != ST_OK)
+        f->placed = false;
     memcpy(f->copy.rel, row->path, sizeof f->copy.rel);
     f->copy.is_there = true;
     return st;
@@ -222,7 +224,7 @@ void early_end(struct coming *c)
     struct end_job *j = calloc(1, sizeof *j);
     struct file *files = calloc(c->count + 1, sizeof *files);
     enum status st = j && files ? early_save(c, &why) : fault(&why, ST_RETRY, "out of memory");
-    for (size_t i = 0; st == ST_OK && i < c->count; i++)
+    for (size_t i = 0; st == ST_OK && files && i < c->count; i++)
         st = describe(c, &c->ccds[i].row, &files[i], &why);
     if (st != ST_OK) {
         agent_trouble(c->a, &why);
