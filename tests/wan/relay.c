@@ -247,6 +247,7 @@ static void relay_open(struct relay *r) {
     struct sched_param first = {.sched_priority = 1};
     (void)sched_setscheduler(0, SCHED_FIFO, &first);
     (void)prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
+    (void)prctl(PR_SET_PDEATHSIG, (unsigned long)SIGTERM, 0UL, 0UL, 0UL); /* no script, no line */
 }
 
 /* False when it is time to end. */
