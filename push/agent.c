@@ -10,7 +10,7 @@
 #include "push/status.h"
 
 #define TICK_MS 200
-#define ORDER_NOTE_NS (3 * NS_PER_S)
+#define ORDER_NOTE_NS (5 * NS_PER_S)
 
 struct agent {
     struct agent_options o;
@@ -23,7 +23,7 @@ struct agent {
     bool interrupted;
     char lanes[16], rtt[16], trouble[512], mode[16]; /* as noted */
     char rate[200], figures[300];
-    char order[200], load[200];
+    char order[160];
     bool behind;        /* likewise */
     int64_t order_mono; /* when that was */
 };
@@ -41,22 +41,16 @@ static void note(struct agent *a, const char *key, const char *value, char *note
 /* Figures change all the time: a change of mind is noted at once, they are now and then. */
 static void note_order(struct agent *a, const struct flow_state *s)
 {
-    char text[sizeof a->order] = "", json[sizeof a->load] = "";
+    char text[sizeof a->order] = "";
     int64_t now = clock_mono();
     bool adaptive = s->mode == ORDER_ADAPTIVE;
     if (adaptive && a->order_mono && a->behind == s->behind && now - a->order_mono < ORDER_NOTE_NS)
         return;
-    if (adaptive) {
-        order_load_text(s->behind, &s->load, text, sizeof text);
-        snprintf(json, sizeof json,
-                 "{\"behind\":%s,\"exposures\":%d,\"line_s\":%.1f,\"cadence_s\":%.1f}",
-                 s->behind ? "true" : "false", s->load.exposures, s->load.line_s,
-                 s->load.cadence_s);
-    }
+    if (adaptive)
+        status_order_note(s->behind, &s->load, text, sizeof text);
     a->behind = s->behind;
     a->order_mono = now;
     note(a, NOTE_ORDER, text, a->order, sizeof a->order);
-    note(a, NOTE_LOAD, json, a->load, sizeof a->load);
 }
 
 static void note_all(struct agent *a)
@@ -199,7 +193,6 @@ enum status agent_open(const struct agent_options *o, struct agent **out, struct
     snprintf(a->lanes, sizeof a->lanes, "?"); /* what an agent before us noted is void */
     snprintf(a->mode, sizeof a->mode, "?");
     snprintf(a->order, sizeof a->order, "?");
-    snprintf(a->load, sizeof a->load, "?");
     snprintf(a->trouble, sizeof a->trouble, "?");
     snprintf(a->rate, sizeof a->rate, "?");
     enum status st = spool_open(a->config.set.spool, &a->spool, why);

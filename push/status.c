@@ -33,8 +33,25 @@ void status_agent(const char *spool, struct journal *j, struct agent_seen *out)
     journal_noted(j, NOTE_RATE, out->rate, sizeof out->rate);
     journal_noted(j, NOTE_RATE_FIGURES, out->rate_figures, sizeof out->rate_figures);
     journal_noted(j, NOTE_ORDER, out->order, sizeof out->order);
-    journal_noted(j, NOTE_LOAD, out->load, sizeof out->load);
     journal_noted(j, NOTE_TROUBLE, out->trouble, sizeof out->trouble);
+}
+
+#define ORDER_NOTE "{\"behind\":%s,\"exposures\":%d,\"line_s\":%.1f,\"cadence_s\":%.1f}"
+#define ORDER_NOTED "{\"behind\":%5[a-z],\"exposures\":%d,\"line_s\":%lf,\"cadence_s\":%lf"
+
+void status_order_note(bool behind, const struct order_load *l, char *out, size_t size)
+{
+    snprintf(out, size, ORDER_NOTE, behind ? "true" : "false", l->exposures, l->line_s,
+             l->cadence_s);
+}
+
+bool status_order(const struct agent_seen *agent, bool *behind, struct order_load *out)
+{
+    char word[8];
+    if (sscanf(agent->order, ORDER_NOTED, word, &out->exposures, &out->line_s, &out->cadence_s) != 4)
+        return false;
+    *behind = strcmp(word, "true") == 0;
+    return true;
 }
 
 enum status status_queue(const struct config *c, struct journal *j, const struct agent_seen *agent,
@@ -42,10 +59,12 @@ enum status status_queue(const struct config *c, struct journal *j, const struct
 {
     struct order_policy policy = c->policy;
     struct order_line line = ORDER_LINE_NEW;
+    struct order_load load;
     size_t kept = 0;
     if (agent->mode[0])
         order_mode_parse(agent->mode, &policy.mode);
-    line.behind = strncmp(agent->order, "falling", 7) == 0;
+    if (!status_order(agent, &line.behind, &load))
+        line.behind = false;
     enum status st = journal_youngest(j, &line.youngest[ORDER_SCIENCE], why);
     if (st == ST_OK)
         st = journal_candidates(j, 0, &c->camera, out, why);

@@ -15,8 +15,7 @@
 /* Notes (journal_note) that whoever holds the spool's lock keeps up to date and status shows;
  * any may be missing: */
 #define NOTE_MODE "mode"         /* "adaptive", "serial", ...: the policy in force */
-#define NOTE_ORDER "order"       /* in adaptive mode how it stands, and the figures; else "" */
-#define NOTE_LOAD "order_json"   /* the same as a JSON object */
+#define NOTE_ORDER "order_json"  /* in adaptive mode how it stands, as a JSON object; else "" */
 #define NOTE_LANES "lanes_up"    /* "3": connections that are up */
 #define NOTE_RTT "rtt_ms"        /* "160": the least round trip seen; "" while not known */
 #define NOTE_AUTO "auto"         /* what method = auto chose, and why; "" with another method */
@@ -49,8 +48,13 @@ struct agent_seen {
     char mode[16], lanes_up[8], rtt_ms[8], trouble[512]; /* "" when nothing runs, or it has not said */
     char choice[400], figures[600];           /* likewise */
     char rate[200], rate_figures[300];
-    char order[200], load[200];
+    char order[160];
 };
+/* Is it behind, and with what figures? False when that is not known. */
+bool status_order(const struct agent_seen *agent, bool *behind, struct order_load *out);
+/* What status_order reads. */
+void status_order_note(bool behind, const struct order_load *l, char *out, size_t size);
+
 /* Does somebody hold the spool's lock (spool_holder), and what did it note? j may be NULL. */
 void status_agent(const char *spool, struct journal *j, struct agent_seen *out);
 

@@ -104,7 +104,7 @@ static json_t *agent_object(const struct agent_seen *a)
     json_object_set_new(obj, "running", json_boolean(a->running));
     json_object_set_new(obj, "pid", count(a->pid, a->running));
     json_object_set_new(obj, "mode", text(a->mode));
-    json_t *load = json_loads(a->load, 0, NULL);
+    json_t *load = json_loads(a->order, 0, NULL);
     json_object_set_new(obj, "order", load ? load : json_null());
     json_object_set_new(obj, "lanes_up",
                         count(strtol(a->lanes_up, NULL, 10), a->lanes_up[0] != '\0'));

@@ -60,7 +60,9 @@ static const char *state_word(const struct exposure *e)
 static void print_agent(const struct status_picture *p, FILE *to)
 {
     const struct agent_seen *a = &p->agent;
-    char machine[40] = "", iso[32];
+    char machine[40] = "", iso[32], order[200];
+    struct order_load load;
+    bool behind;
     gethostname(machine, sizeof machine - 1);
     clock_iso(p->now_ns, iso, sizeof iso);
     fprintf(to, "skyferry-push on %.35s, %.10s %.8s UTC\n", machine, iso, iso + 11);
@@ -76,8 +78,10 @@ static void print_agent(const struct status_picture *p, FILE *to)
     if (a->rtt_ms[0])
         fprintf(to, ", round trip %s ms", a->rtt_ms);
     fputc('\n', to);
-    if (a->order[0])
-        screen_say(to, 9, "order:   ", a->order);
+    if (status_order(a, &behind, &load)) {
+        order_load_text(behind, &load, order, sizeof order);
+        screen_say(to, 9, "order:   ", order);
+    }
     if (a->rate[0])
         screen_say(to, 9, "rate:    ", a->rate);
     if (a->choice[0])

@@ -32,7 +32,7 @@ shot 900001 03; shot 900002 01; shot 900003 05; shot 900004 02; shot 900005 04
 sleep 1.2
 start_push
 eventually "serial: five wait for the far end" 20 waiting 5
-same "serial: one of them is under way, and the next is made ready" "$(push_count sending)" 2
+eventually "serial: one of them is under way, and the next is made ready" 5 push_has 2 sending
 start_sshd
 eventually "serial: all are delivered" 40 push_has 5 done
 same "serial: newest first" "$(by stored_ns)" "[3,5,1,4,2]"
@@ -65,7 +65,8 @@ for number in 900023 900021 900026 900022 900025 900024; do
     shot $number $((number - 900015))
 done
 eventually "parallel: six wait for the far end" 20 waiting 6
-same "parallel: the newest and two others are under way, no more" "$(push_count sending)" 3
+eventually "parallel: the newest and two others are under way" 5 push_has 3 sending
+same "and no more" "$(push_count ready)" 3
 start_sshd
 eventually "parallel: all are delivered" 40 push_has 6 done
 same "parallel: in order of arrival" "$(by encode_ns)" "[23,21,26,22,25,24]"

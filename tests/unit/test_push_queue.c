@@ -1,4 +1,4 @@
-/* The journal about the queue: what could go, and how fast it comes. */
+/* The journal about the queue: what could go, how fast it comes; and what status shows of it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "push/journal.h"
+#include "push/status.h"
 #include "tests/unit/scratch.h"
 
 static struct scratch scratch;
@@ -141,11 +141,77 @@ static void test_shrink(void **state)
     assert_true(fabs(share - 200.0 / 2001) < 1e-6);
 }
 
+/* ---- status ---- */
+
+static void test_adaptive_is_shown(void **state)
+{
+    struct agent_seen a = {.running = true};
+    struct order_load load = {0}, got = {0};
+    bool behind = false;
+    (void)state;
+    assert_false(status_order(&a, &behind, &got));
+    load = (struct order_load){7, 720.5, 40.2};
+    status_order_note(true, &load, a.order, sizeof a.order);
+    assert_true(status_order(&a, &behind, &got));
+    assert_true(behind && got.exposures == 7 && got.line_s == 720.5 && got.cadence_s == 40.2);
+    load = (struct order_load){2000000000, 1e12, 1e12};
+    status_order_note(false, &load, a.order, sizeof a.order);
+    assert_true(status_order(&a, &behind, &got));
+    assert_false(behind);
+}
+
+static char *table(const struct status_picture *p)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *to = open_memstream(&text, &len);
+    assert_non_null(to);
+    OK(p->options->json ? status_json(p, to, &why) : status_table(p, to, &why));
+    fclose(to);
+    return text;
+}
+
+static void test_places_are_shown(void **state)
+{
+    struct config c = {.policy = {.mode = ORDER_ADAPTIVE, .window = 2, .rank = {1, 0, 2}}};
+    struct status_options plain = {0}, json = {.json = true};
+    struct status_picture p = {.journal = j, .options = &plain, .now_ns = clock_wall(), .rows = 20,
+                               .agent = {.running = true, .mode = "serial"}};
+    (void)state;
+    add("/d/old.fits", 1, EXPOSURE_READY, 0, 0);
+    add("/d/new.fits", 2, EXPOSURE_READY, 0, 0);
+    add("/d/done.fits", 3, EXPOSURE_DONE, 0, 0);
+    add("/d/later.fits", 4, EXPOSURE_READY, clock_wall() + 60 * NS_PER_S, 0);
+    OK(status_queue(&c, j, &p.agent, &p.queue, &why));
+    assert_int_equal(p.queue.count, 2);
+    char *text = table(&p);
+    assert_non_null(strstr(text, "new ")); /* the agent's mode counts, not the configuration's */
+    assert_non_null(strstr(strstr(text, "\nnew "), "#1\n"));
+    assert_non_null(strstr(strstr(text, "\nold "), "#2\n"));
+    free(text);
+    p.options = &json;
+    text = table(&p);
+    assert_non_null(strstr(text, "\"place\":1,\"kind\":\"science\""));
+    assert_non_null(strstr(text, "\"place\":null,\"kind\":null"));
+    free(text);
+    free(p.queue.items);
+    p.queue = (struct order_queue){0};
+    snprintf(p.agent.mode, sizeof p.agent.mode, "adaptive");
+    OK(status_queue(&c, j, &p.agent, &p.queue, &why));
+    assert_true(p.queue.items[0].id < p.queue.items[1].id);
+    free(p.queue.items);
+    status_order_note(true, &(struct order_load){9, 99, 9}, p.agent.order, sizeof p.agent.order);
+    OK(status_queue(&c, j, &p.agent, &p.queue, &why));
+    assert_true(p.queue.items[0].id > p.queue.items[1].id);
+    free(p.queue.items);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(test_candidates), T(test_room_again), T(test_cadence), T(test_shrink),
+        T(test_adaptive_is_shown), T(test_places_are_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
