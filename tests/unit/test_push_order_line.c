@@ -272,6 +272,7 @@ static void overload(enum order_mode mode, double encode_s)
         s->gap = loads[i].gap;
         s->jitter = loads[i].jitter;
         s->poisson = loads[i].poisson;
+        s->minutes = i == 0 || s->poisson ? MINUTES : MINUTES / 4.0;
         s->encode_s = encode_s;
         run(s);
         double busy = s->busy_s / s->load_s;
