@@ -232,11 +232,12 @@ static void test_overtaking(void **state)
         line.overtakings = meetings[i].overtakings;
         items[0].under_way = items[0].flowing = true;
         items[0].out = meetings[i].out;
-        items[1] = (struct order_item){.flowing = true, .id = 2, .date_ns = 9 * S, .came_ns = 9 * S, .need_s = 10};
+        items[1] = (struct order_item){.id = 2, .date_ns = 9 * S, .came_ns = 9 * S, .need_s = 10};
         order_arrange(&p, &line, items, 2, 9 * S);
         assert_int_equal(items[0].id, meetings[i].overtaken ? 2 : 1);
         assert_int_equal(line.id, items[0].id);
-        assert_true(items[0].turn && items[1].turn);
+        assert_true(items[0].turn);
+        assert_int_equal(items[1].turn, !meetings[i].overtaken); /* made ready meanwhile */
     }
 }
 

@@ -127,7 +127,8 @@ static void arrange(struct scene *s, double now)
     }
 }
 
-/* A moment's: how many are stored in it; one processor and one line, each at the first in order that has work for it. */
+/* One processor and one line for a moment, each at the first in order that has work for it. How
+ * many are stored in it. */
 static size_t work(struct scene *s, double now)
 {
     double cpu = STEP, line = STEP;
