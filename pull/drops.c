@@ -235,7 +235,7 @@ enum status drops_open(struct agent *a, struct fault *why)
     d->expire = loop_timer_new(a->loop, on_expire, d);
     if (!d->beat || !d->expire)
         return fault(why, ST_FATAL, "out of memory");
-    loop_timer_set(d->beat, 0, DROP_BEAT_S * 1000);
+    loop_timer_set(d->beat, 0, DROP_BEAT_S * 1000LL);
     loop_timer_set(d->expire, 1000, EXPIRE_MS);
     log_info(AT(.stage = "drops"), "drops are taken from %s", a->s.drops);
     return ST_OK;

@@ -112,6 +112,8 @@ static enum status on_fetch_data(struct talk *t, const struct awaited *w,
                                  const struct sftp_reply *r, struct fault *why)
 {
     struct fetch **at = fetch_at(t->drops, w->value), *f = *at;
+    if (!f)
+        return ST_OK;
     if (r->kind == SFTP_SAYS_DATA)
         drops_note(t, buf_append(&f->text, r->bytes, r->len));
     else if (r->code != SFTP_EOF)
@@ -128,6 +130,8 @@ static enum status on_fetch_open(struct talk *t, const struct awaited *w,
                                  const struct sftp_reply *r, struct fault *why)
 {
     struct fetch **at = fetch_at(t->drops, w->value), *f = *at;
+    if (!f)
+        return ST_OK;
     f->found = sftp_handle_of(r, &f->handle);
     if (!f->found)
         return end_fetch(t, at, why);
@@ -276,6 +280,23 @@ static void leave_litter(struct drops *d, const struct stream *s)
     while (*at)
         at = &(*at)->next;
     *at = l;
+}
+
+void drops_keep_receipt(struct talk *t, const struct wire_open *o)
+{
+    char name[DROP_NAME];
+    struct litter **at = &t->drops->litter;
+    drop_name(DROP_RECEIPT, o->name, o->id, name);
+    while (*at) {
+        struct litter *l = *at;
+        bool same = strcmp(l->receipt, name) == 0;
+        if (same)
+            *at = l->next;
+        else
+            at = &l->next;
+        if (same)
+            free(l);
+    }
 }
 
 void drops_end_stream(struct talk *t, int64_t bundle, bool abort)

@@ -159,6 +159,8 @@ struct stream *drops_stream(const struct talk *t, int64_t bundle);
 void drops_open_stream(struct talk *t, const struct lane_job *job);
 void drops_chunk(struct talk *t, const struct lane_job *job);
 void drops_end_stream(struct talk *t, int64_t bundle, bool abort);
+/* The receipt that was to be removed is waited for anew. */
+void drops_keep_receipt(struct talk *t, const struct wire_open *o);
 void drops_free_stream(struct stream *s);
 void drops_fail_stream(struct talk *t, struct stream *s, const struct fault *why);
 

@@ -204,6 +204,7 @@ void drops_open_stream(struct talk *t, const struct lane_job *job)
         drops_refuse(t, job->bundle, &why);
         return;
     }
+    drops_keep_receipt(t, &job->open);
     struct stream *s = calloc(1, sizeof *s);
     drops_note(t, s != NULL);
     if (!s)
