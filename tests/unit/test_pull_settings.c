@@ -87,6 +87,13 @@ static void paths_can_be_elsewhere(void **state)
     assert_true(load(CAMERA "[store]\nroot = /data\nstate = db\n[log]\nfile = /log/x\n", NULL, &r));
     assert_string_equal(s.catalogue, "/data/db/catalogue.db");
     assert_string_equal(s.log_file, "/log/x");
+    assert_string_equal(s.drops, "");
+    buf_free(&r.text);
+    assert_true(load(CAMERA "[store]\nroot = /data\ndrops = in\n", NULL, &r));
+    assert_string_equal(s.drops, "/data/in");
+    buf_free(&r.text);
+    assert_true(load(CAMERA "[store]\nroot = /data\ndrops = /srv/in\n", NULL, &r));
+    assert_string_equal(s.drops, "/srv/in");
     buf_free(&r.text);
 }
 

@@ -90,6 +90,21 @@ static void test_defaults(void **state)
     settings_lane(s, &lane);
     assert_true(lane.user[0]); /* our own account */
     assert_true(strstr(lane.agent, " pid "));
+    assert_false(lane.sftp);
+}
+
+static void test_sftp(void **state)
+{
+    struct lane_options lane;
+    (void)state;
+    assert_true(load("[ship]\ntransport = sftp\n", 0, NULL));
+    settings_lane(&config.set, &lane);
+    assert_true(lane.sftp);
+    assert_string_equal(lane.sftp_directory, "skyferry-drops");
+    assert_true(load("[ship]\ntransport = sftp\nsftp_directory = /drops\n", 0, NULL));
+    settings_lane(&config.set, &lane);
+    assert_string_equal(lane.sftp_directory, "/drops");
+    assert_false(load("[ship]\ntransport = ftp\n", 0, NULL));
 }
 
 static void test_exact_data_are_never_lossy(void **state)
@@ -297,7 +312,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_defaults), T(test_exact_data_are_never_lossy), T(test_every_problem_at_once),
+        T(test_defaults), T(test_sftp), T(test_exact_data_are_never_lossy),
+        T(test_every_problem_at_once),
         T(test_needs),
         T(test_spool_inside_the_watched_directory), T(test_overrides_lie_on_top),
         T(test_lossless), T(test_how_lossy_is_said_once), T(test_auto_has_a_limit),

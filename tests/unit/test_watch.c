@@ -219,6 +219,26 @@ static void closed_moved_and_linked(void **state)
     assert_string_equal(s->seen, "C:w.fits C:m.fits C:h.fits F:l.fits C:slow.fits ");
 }
 
+/* An SFTP server renames by link and unlink: when the event is read only one name is left. */
+static void renamed_by_link_and_unlink(void **state)
+{
+    struct scene *s = *state;
+    char a[4096], b[4096];
+    for (int created = 0; created < 2; created++) {
+        s->options.created = created;
+        start(s);
+        run(s, NULL, 20);
+        put(s, created ? "two.part" : "one.part");
+        below(s, created ? "two.part" : "one.part", a);
+        below(s, created ? "two.fits" : "one.fits", b);
+        assert_int_equal(link(a, b), 0);
+        assert_int_equal(unlink(a), 0);
+        assert_int_equal(run(s, created ? "F:two.fits " : "F:one.fits ", created ? 2000 : 60),
+                         created);
+        watch_close(&s->w);
+    }
+}
+
 /* Writes a file a little later, while the loop sleeps, and notes when it closed it. */
 struct writer {
     char path[4096];
@@ -489,7 +509,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(what_is_there_at_start), T(closed_moved_and_linked), T(noticed_within_milliseconds),
+        T(what_is_there_at_start), T(closed_moved_and_linked), T(renamed_by_link_and_unlink), T(noticed_within_milliseconds),
         T(directories_made_and_moved_in),
         T(a_directory_renamed_inside_keeps_reporting), T(flat_means_flat),
         T(a_vanished_directory_is_said_once_and_found_again),
