@@ -69,7 +69,7 @@ enum status drop_answer(const struct drop_order *o, const char *file, struct fau
     if (fs_write_file(path, answer.data, answer.len, false, &failed) != ST_OK)
         st = (*why = failed).grade;
     else
-        (void)!chmod(path, 0664);
+        (void)!chmod(path, 0644);
     (void)!unlink(ask);
     buf_free(&text);
     buf_free(&answer);

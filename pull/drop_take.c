@@ -58,9 +58,9 @@ static int open_plain(const char *path, int64_t *size)
 static enum status put_file(const char *path, const struct buf *text, struct fault *why)
 {
     enum status st = fs_write_file(path, text->data, text->len, false, why);
-    /* push may be another account that shares only the group. */
+    /* push may be another account. */
     if (st == ST_OK)
-        (void)!chmod(path, 0664);
+        (void)!chmod(path, 0644);
     if (st != ST_OK)
         fault_within(why, "no answer can be left in the drop folder (give skyferry-pull's account "
                      "write access to it): ");

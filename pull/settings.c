@@ -136,6 +136,32 @@ static void settle_root(struct pull_settings *s, struct config_report *r)
         config_problem(r, "[store] root is %zu characters long; choose a shorter path", len);
 }
 
+/* Below the folder, or the folder itself? */
+static bool is_within(const char *path, const char *folder)
+{
+    size_t len = strlen(folder);
+    return strncmp(path, folder, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+/* A folder of its own: what push writes into the store's would be taken for something else. */
+static void check_drops(struct pull_settings *s, struct config_report *r)
+{
+    static const char *const taken[] = {"incoming", "bundles", "rawdata", "workspace", "jobs",
+                                        "state", "log"};
+    char folder[PULL_PATH];
+    size_t len = strlen(s->drops);
+    while (len > 1 && s->drops[len - 1] == '/')
+        s->drops[--len] = '\0';
+    bool bad = len > 0 && strcmp(s->drops, s->root) == 0;
+    for (size_t i = 0; len > 0 && i < sizeof taken / sizeof taken[0]; i++) {
+        pull_path(s, taken[i], folder);
+        bad = bad || is_within(s->drops, folder);
+    }
+    if (bad)
+        config_problem(r, "[store] drops = %s is the store's own folder; choose another, such as "
+                          "drops", s->drops);
+}
+
 static void settle_paths(struct pull_settings *s, struct config_report *r)
 {
     char joined[PULL_PATH];
@@ -151,6 +177,7 @@ static void settle_paths(struct pull_settings *s, struct config_report *r)
         pull_path(s, s->drops, joined);
         memcpy(s->drops, joined, sizeof joined);
     }
+    check_drops(s, r);
     pull_text(s->catalogue, sizeof s->catalogue, "%s/catalogue.db", s->state);
     pull_text(s->lock, sizeof s->lock, "%s/lock", s->state);
     if (strcmp(s->log_file, "none") == 0) {

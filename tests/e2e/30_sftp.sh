@@ -58,6 +58,7 @@ whole "$first"
 shot
 eventually "with both there: delivered" 10 delivered "$name"
 exits "check: all is well" 0 push check
+says "at the far end check prints the key's line" <(pull check) 'restrict,command="internal-sftp"'
 says "with the extensions named" "$WORK/out" 'posix-rename'
 exits "sweep: all is held" 0 push sweep
 says "by the answer of skyferry-pull" "$WORK/out" 'held 2, missing 0'

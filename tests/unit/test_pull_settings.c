@@ -95,6 +95,17 @@ static void paths_can_be_elsewhere(void **state)
     assert_true(load(CAMERA "[store]\nroot = /data\ndrops = /srv/in\n", NULL, &r));
     assert_string_equal(s.drops, "/srv/in");
     buf_free(&r.text);
+    static const char *const taken[] = {"/data", "/data//", "bundles", "/data/incoming/x/", "jobs"};
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
+        char text[200];
+        snprintf(text, sizeof text, CAMERA "[store]\nroot = /data\ndrops = %s\n", taken[i]);
+        assert_false(load(text, NULL, &r));
+        assert_non_null(strstr((char *)r.text.data, "store's own folder"));
+        buf_free(&r.text);
+    }
+    assert_true(load(CAMERA "[store]\nroot = /data\ndrops = jobs2/\n", NULL, &r));
+    assert_string_equal(s.drops, "/data/jobs2");
+    buf_free(&r.text);
 }
 
 static void a_relative_root_is_made_absolute(void **state)
