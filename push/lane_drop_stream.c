@@ -1,9 +1,9 @@
 /* A bundle's bytes over SFTP. Every lane that carries some of it opens the same hidden part and
- * writes at offsets; a chunk whose WRITEs are all answered is acknowledged, and then noted in the
- * map beside the part: a line a chunk, appended, never before the answers. So what the map says
- * is there was written by the server, whatever was cut when; what it does not say yet costs a
- * repeat. A far machine that loses its memory may keep the map and not the bytes: the digest
- * finds that, and skyferry-pull drops both. */
+ * writes at offsets; right behind a chunk's WRITEs goes a line for the map beside the part, which
+ * the server appends. OpenSSH's carries out one request after the other and drops the rest when
+ * the connection ends, so after a cut the map tells of what is there and of nothing else. Where
+ * that does not hold (another server, a far machine that loses its memory) the digest finds it,
+ * skyferry-pull drops both, and all is sent again. A write that fails takes the map with it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -301,6 +301,8 @@ static enum status on_written(struct talk *t, const struct awaited *w, const str
     if ((r->kind != SFTP_SAYS_STATUS || r->code != SFTP_OK) && !c->failed) {
         c->failed = true;
         sftp_words(r, c->words);
+        if (s)
+            drops_remove(t, DROP_MAP, &s->open); /* it tells of this chunk, too */
     }
     if (--c->left > 0)
         return ST_OK;
@@ -309,8 +311,6 @@ static enum status on_written(struct talk *t, const struct awaited *w, const str
         DROPS_ASK(t, on_room_left, 0, c->number, sftp_statvfs, t->drops->directory);
         return ST_OK;
     }
-    if (s)
-        note_in_map(t, s, c);
     end_chunk(t, c, NULL);
     return ST_OK;
 }
@@ -347,6 +347,7 @@ static void put_chunk(struct talk *t, struct stream *s, struct chunk *c)
                  len);
         c->left++;
     }
+    note_in_map(t, s, c);
     t->out_payload += c->length;
 }
 
