@@ -86,7 +86,7 @@ static void drop_jobs(struct lane *l)
         free(q);
     }
     atomic_store(&l->load.in_flight, 0);
-    atomic_store(&l->load.unsent, 0);
+    atomic_store(&l->load.unsent, INT64_MAX / 2); /* no room any more, until the main thread knows */
 }
 
 void lane_post(struct lane *l, const struct lane_job *job)
