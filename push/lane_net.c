@@ -21,7 +21,7 @@
 #define TCP_RTO_MAX_MS 44 /* Linux 6.15 */
 #endif
 #define RTO_MAX_MS 1000
-#define UNSENT_MAX 65536
+#define UNSENT_MAX 32768
 #define KNOCKS 4
 
 /* A name lookup in a thread of its own. getaddrinfo may take half a minute when the name

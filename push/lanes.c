@@ -68,13 +68,15 @@ static void pass(struct lanes *l, int64_t bytes)
     t->bytes += bytes;
     if (t->span_ns < fit_span(l->state.rtt_ns))
         return;
-    struct fit_sample s = {carriers(l), t->span_ns, t->bytes, limited_ns(l) - t->limited_ns};
+    struct fit_sample s = {.up = carriers(l), .span_ns = t->span_ns, .bytes = t->bytes,
+                           .rtt_ns = l->state.rtt_ns,
+                           .limited_ns = limited_ns(l) - t->limited_ns};
     int before = l->fit.wanted;
     if (l->o.count == 0 && fit_learn(&l->fit, &s)) {
         log_info(AT(.stage = "ship"), "%d connections carry %.0f Mbit/s (round trip %.0f ms): "
                  "%s %d", s.up, (double)s.bytes * 8e3 / (double)s.span_ns,
                  (double)l->state.rtt_ns / NS_PER_MS,
-                 l->fit.wanted > before ? "tries" : "no more than with", l->fit.wanted);
+                 l->fit.wanted > before ? "tries" : "needs no more than", l->fit.wanted);
         lanes_start(l);
     }
     l->state.wanted = l->fit.wanted;

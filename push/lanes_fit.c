@@ -4,6 +4,7 @@
 #define LINE 50e6            /* bytes a second for which there are windows from the start */
 #define ROUNDS 8             /* round trips in a sample */
 #define SPAN_MIN_NS 2500000000LL
+#define SPARE 1.5            /* of them */
 #define LIMITED 0.10         /* share of the time before a full window that asks for more */
 #define GAIN 1.05            /* what a try must bring */
 #define REST_SAMPLES 40      /* after one that brought nothing */
@@ -49,6 +50,12 @@ static bool more(struct lanes_fit *f, int step, double rate)
     return f->trying;
 }
 
+/* Windows enough for what the line was seen to carry, and one to spare. */
+static int enough(double rate, int64_t rtt_ns)
+{
+    return (int)(SPARE * rate * (double)rtt_ns / 1e9 / WINDOW) + 2;
+}
+
 bool fit_learn(struct lanes_fit *f, const struct fit_sample *s)
 {
     if (s->up < f->wanted || s->span_ns <= 0)
@@ -63,6 +70,14 @@ bool fit_learn(struct lanes_fit *f, const struct fit_sample *s)
         f->trying = false;
         f->wanted -= f->step;
         f->rest = REST_SAMPLES;
+        return true;
+    }
+    if (f->trying)
+        f->proven = f->wanted;
+    int fewer = clamp(enough(rate, s->rtt_ns), f->proven, f->wanted);
+    if (!f->trying && !limited && fewer < f->wanted) {
+        f->wanted = fewer;
+        f->settling = true;
         return true;
     }
     if (!f->trying && f->rest > 0) {

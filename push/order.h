@@ -10,7 +10,7 @@
  * would be overtaken in the middle, and none ever arrive. And only one that the line took up
  * in time has this right, within ORDER_TIMELY of the time that it needs: whatever waited
  * longer is backlog, and gives way to the next that comes at once. So an exposure waits for
- * the line for at most a fifth of its own time, or lets a younger one be the newest.
+ * the line for at most a tenth of its own time, or lets a younger one be the newest.
  * The latency of the newest is, of every exposure that had no younger one stored before it,
  * close of file to receipt. */
 #ifndef SKYFERRY_ORDER_H
@@ -42,8 +42,8 @@ extern const char *const order_kind_words[ORDER_KINDS];
 /* "science calibration backfill", each once, in any order: rank[kind], 0 goes first. */
 bool order_priority_parse(const char *words, int rank[ORDER_KINDS]);
 
-#define ORDER_OVERTAKE 0.3 /* of its bytes: with less of them out it can be overtaken */
-#define ORDER_TIMELY 0.2   /* of the time that it needs */
+#define ORDER_OVERTAKE 0.4 /* of its bytes: with less of them out it can be overtaken */
+#define ORDER_TIMELY 0.1   /* of the time that it needs */
 #define ORDER_IN_A_ROW 2   /* so often, before one is finished all the same */
 
 struct order_policy {

@@ -5,7 +5,7 @@
 #include "common/clock.h"
 #include "push/ship_inner.h"
 
-#define CHUNK_S 0.05               /* of a lane's rate in one chunk */
+#define CHUNK_S 0.03               /* of a lane's rate in one chunk */
 #define CHUNK_LEAST ((int64_t)16384)
 #define CHUNK_UNKNOWN 65536        /* while the line's rate is not known */
 #define QUEUE_CHUNKS 2             /* that wait in a lane before they are on the wire */

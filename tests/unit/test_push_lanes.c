@@ -22,7 +22,7 @@ static struct fit_sample carry(const struct line *l, int up)
 {
     double lanes = l->lane * up;
     bool held = lanes < l->rate;
-    struct fit_sample s = {.up = up, .span_ns = 2 * S, .bytes = (int64_t)(2 * (held ? lanes : l->rate))};
+    struct fit_sample s = {.up = up, .span_ns = 2 * S, .rtt_ns = 160 * MS, .bytes = (int64_t)(2 * (held ? lanes : l->rate))};
     s.limited_ns = held && l->window ? s.span_ns * up / 2 : 0;
     return s;
 }
@@ -86,9 +86,11 @@ static void lanes_that_bring_nothing_are_taken_back(void **state)
     struct line thin = {.rate = 5e6, .lane = 5e6};
     struct lanes_fit f;
     fit_begin(&f, 4, 16);
-    assert_int_equal(learn(&f, &thin, 6), 5); /* one more is tried */
-    assert_int_equal(f.wanted, 4);
-    assert_int_equal(learn(&f, &thin, 30), 4); /* and not again for long */
+    assert_int_equal(learn(&f, &thin, 1), 4);
+    assert_int_equal(f.wanted, 2); /* its windows are enough */
+    assert_int_equal(learn(&f, &thin, 6), 3); /* one more is tried */
+    assert_int_equal(f.wanted, 2);
+    assert_int_equal(learn(&f, &thin, 30), 2); /* and not again for long */
 }
 
 static void a_lossy_line_gains_by_more_flows(void **state)

@@ -217,9 +217,9 @@ struct meeting {
 static void test_overtaking(void **state)
 {
     static const struct meeting meetings[] = {
-        {0.1, 0.1, 0, true},  {0.29, 0.1, 1, true}, {0.31, 0.1, 0, false}, {0.99, 0.1, 0, false},
+        {0.1, 0.1, 0, true},  {0.39, 0.1, 1, true}, {0.41, 0.1, 0, false}, {0.99, 0.1, 0, false},
         {0.1, 0.1, ORDER_IN_A_ROW, false},                  /* else none would ever arrive */
-        {0.5, 2.1, 0, true},  {0.99, 9, 0, true},           /* it came too late itself */
+        {0.5, 1.1, 0, true},  {0.99, 9, 0, true},           /* it came too late itself */
     };
     (void)state;
     for (size_t i = 0; i < sizeof meetings / sizeof meetings[0]; i++) {
