@@ -192,8 +192,8 @@ static void took_down(struct lanes *l, const struct lane_event *e)
     if (!was_up && e->reached && l->at_once > 1)
         l->at_once /= 2;
     say_down(l, &e->why);
-    /* While the line is down all lanes wait alike: the others would only knock in vain. */
-    for (int i = 0; i < LANES_MAX && l->state.up == 0; i++)
+    /* All lanes wait alike: another in its place would only knock in vain. */
+    for (int i = 0; i < LANES_MAX; i++)
         if (!l->slot[i].lane && l->slot[i].due_mono < s->due_mono)
             l->slot[i].due_mono = s->due_mono;
 }

@@ -117,8 +117,8 @@ carried() { # the relay writes it anew all the time
     until n=$(cat "$WORK/count" 2>/dev/null) && [ -n "$n" ]; do sleep 0.01; done
     echo "$n"
 }
-map() { # the named exposure's map is of so many lines
-    [ "$(cat "$DROPS"/."$name".*.map 2>/dev/null | wc -l)" -ge "$1" ]
+map() { # the named exposure's map tells of so many times 128 KiB
+    [ "$(cat "$DROPS"/."$name".*.map 2>/dev/null | awk '{ n += $2 } END { print int(n / 131072) }')" -ge "$1" ]
 }
 thin() {
     write_push ship.transport=sftp ship.port="$THIN" ship.known_hosts="$NEAR/thin_hosts" \

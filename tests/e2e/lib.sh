@@ -196,11 +196,17 @@ CONF
 }
 # Ours, not somebody else's on that port: the server says so itself, since its last start.
 listening() { running sshd && tail -c "+$((SSHD_SAID + 1))" "$FAR/sshd.log" | grep -q '^Server listening'; }
-# Ends the server and every connection's processes, as a reboot would. PORT is kept.
+# Ends the server and every connection's processes, as a reboot would. PORT is kept. They stand
+# still first: none may fork a child that is missed.
 kill_sshd() {
-    local pid=${PID[sshd]:-} child
+    local pid=${PID[sshd]:-} all= before=none
     [ -n "$pid" ] || return 0
-    for child in $(descendants "$pid"); do kill -KILL "$child" 2>/dev/null; done
+    while [ "$all" != "$before" ]; do
+        before=$all
+        kill -STOP "$pid" $all 2>/dev/null
+        all=$(descendants "$pid")
+    done
+    [ -z "$all" ] || kill -KILL $all 2>/dev/null
     stop sshd KILL
 }
 # The connections' processes only: the line is cut, the server goes on.
