@@ -10,7 +10,7 @@
 #ifndef SKYFERRY_PART_MAP_H
 #define SKYFERRY_PART_MAP_H
 
-#include "common/wire.h"
+#include "common/ranges.h"
 
 #define MAP_HEAD 96
 #define MAP_RECORD 32
@@ -30,18 +30,15 @@ enum status map_add(int fd, int64_t offset, int64_t length, struct fault *why);
 enum status map_read(int fd, int64_t limit, struct extent **have, size_t *count,
                      struct fault *why);
 /* The same bit by bit, while others append: what has been noted since the last call joins `have`,
- * which stays sorted and merged. Start with {0}; free(have). *anew: the map was emptied and begun
+ * which stays sorted and merged. Start with {0}; ranges_free(have). *anew: the map was emptied and begun
  * again since, so nothing of `have` holds any more. Needs no lock. */
 struct map_reader {
     int64_t read;   /* bytes of the map so far; 0: nothing yet */
     struct map_head head;
-    struct extent *have;
-    size_t count, room;
+    struct ranges have;
 };
 bool map_record_read(const unsigned char *record, struct extent *out); /* false: not sound */
 enum status map_follow(int fd, struct map_reader *r, bool *anew, struct fault *why);
-/* Are all bytes from..to-1 there? */
-bool map_covers(const struct map_reader *r, int64_t from, int64_t to);
 
 /* Cuts a damaged record and what follows, so that records appended later can be found. */
 enum status map_mend(int fd, struct fault *why);

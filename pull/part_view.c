@@ -95,17 +95,17 @@ int part_view_fd(const struct part_view *v)
 
 bool part_view_has(const struct part_view *v, int64_t from, int64_t to)
 {
-    return map_covers(&v->map, from, to);
+    return ranges_cover(&v->map.have, from, to);
 }
 
-static bool has(const void *ctx, int64_t from, int64_t to)
+static bool has(const void *have, int64_t from, int64_t to)
 {
-    return map_covers(ctx, from, to);
+    return ranges_cover(have, from, to);
 }
 
 struct bundle_reach part_view_reach(const struct part_view *v)
 {
-    return (struct bundle_reach){has, &v->map};
+    return (struct bundle_reach){has, &v->map.have};
 }
 
 void part_view_close(struct part_view **out)
@@ -117,7 +117,7 @@ void part_view_close(struct part_view **out)
         close(v->map_fd);
     if (v->part_fd >= 0)
         close(v->part_fd);
-    free(v->map.have);
+    ranges_free(&v->map.have);
     free(v);
     *out = NULL;
 }

@@ -5,22 +5,7 @@
 #ifndef SKYFERRY_PLAN_H
 #define SKYFERRY_PLAN_H
 
-#include "common/wire.h"
-
-/* Sorted, disjoint, never touching each other. Start with {0}. */
-struct ranges {
-    struct extent *at;
-    size_t count, room;
-};
-/* False when memory is out (r unchanged). Lengths <= 0 do nothing. */
-bool ranges_add(struct ranges *r, int64_t offset, int64_t length);
-bool ranges_cut(struct ranges *r, int64_t offset, int64_t length);
-/* The first byte at or after `from` that is not in r; *length: up to the next range or `end`.
- * False when there is none before `end`. */
-bool ranges_gap(const struct ranges *r, int64_t from, int64_t end, int64_t *offset,
-                int64_t *length);
-int64_t ranges_total(const struct ranges *r);
-void ranges_free(struct ranges *r);
+#include "common/ranges.h"
 
 struct plan {
     int64_t size;        /* bytes of the bundle that exist and will not change */
