@@ -36,7 +36,7 @@ struct lane {
     int stop_fd, post_fd;
     pthread_t thread;
     struct lane_load load;
-    atomic_llong heard, rtt, limited; /* for lane_pulse */
+    atomic_llong heard, rtt, window, limited; /* for lane_pulse */
     atomic_bool abandoned;            /* set before stop_fd is woken: end without a word */
     pthread_mutex_t lock; /* of the four below */
     struct queued *first, *last;
@@ -130,6 +130,7 @@ void lane_pulse(const struct lane *l, struct lane_pulse *out)
                                .unsent = atomic_load(&l->load.unsent),
                                .heard_mono = atomic_load(&l->heard),
                                .rtt_ns = atomic_load(&l->rtt),
+                               .window = atomic_load(&l->window),
                                .limited_ns = atomic_load(&l->limited)};
 }
 
@@ -227,6 +228,7 @@ static void look_at_line(struct lane *l, int64_t now, int64_t quiet_since)
     ssh_pulse(l->ssh, &p);
     int64_t limit = STALL_TRIPS * p.rtt_ns > STALL_MIN_NS ? STALL_TRIPS * p.rtt_ns : STALL_MIN_NS;
     atomic_store(&l->rtt, p.least_rtt_ns);
+    atomic_store(&l->window, p.window);
     l->look_due = now + LOOK_NS;
     if (l->due_since == 0 || now - quiet_since < limit)
         return;

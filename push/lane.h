@@ -92,6 +92,7 @@ struct lane_pulse {
     int64_t unsent;     /* of these: not yet given to the kernel */
     int64_t heard_mono; /* the last sign of life of the command over there; 0: none yet */
     int64_t rtt_ns;     /* round trip, the least seen; 0: not known */
+    int64_t window;     /* bytes that go in one round trip, as TCP sees the line; 0: not known */
     int64_t limited_ns; /* how long bytes have waited for the far end's window, in all */
 };
 void lane_pulse(const struct lane *l, struct lane_pulse *out);

@@ -251,6 +251,7 @@ void net_pulse(int fd, struct net_pulse *out)
         return;
     out->rtt_ns = (int64_t)info.tcpi_rtt * 1000;
     out->least_rtt_ns = (int64_t)info.tcpi_min_rtt * 1000;
+    out->window = (int64_t)info.tcpi_snd_cwnd * info.tcpi_snd_mss;
     if (info.tcpi_unacked > 0)
         out->unheard_ns = (int64_t)info.tcpi_last_ack_recv * NS_PER_MS;
 }

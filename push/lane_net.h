@@ -33,6 +33,7 @@ struct net_pulse {
     int64_t least_rtt_ns;
     int64_t unheard_ns;    /* since the far end's machine last acknowledged anything, while bytes
                               are under way to it; 0: none are */
+    int64_t window;        /* bytes that the congestion control lets be under way; 0: not known */
 };
 void net_pulse(int fd, struct net_pulse *out);
 

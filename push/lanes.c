@@ -368,6 +368,18 @@ int64_t lanes_room(const struct lanes *l, int i, int64_t queue)
     return room > 0 ? room : 0;
 }
 
+int64_t lanes_free(const struct lanes *l, int i)
+{
+    struct lane_pulse p;
+    int64_t window = lanes_window(l);
+    if (!lanes_is_up(l, i) || l->slot[i].stalled)
+        return 0;
+    lane_pulse(l->slot[i].lane, &p);
+    if (p.window > 0 && p.window < window)
+        window = p.window;
+    return window > p.in_flight ? window - p.in_flight : 0;
+}
+
 bool lanes_idle(const struct lanes *l, int i)
 {
     struct lane_pulse p;

@@ -48,6 +48,8 @@ bool lanes_carries(const struct lanes *l, int i);
 /* Bytes that lane i takes now; 0 when it is full or not up. queue: bytes that may wait in it
  * before they are on the wire: the more, the later what is urgent comes after them. */
 int64_t lanes_room(const struct lanes *l, int i, int64_t queue);
+/* Bytes beyond those in flight that lane i carries in one round trip. */
+int64_t lanes_free(const struct lanes *l, int i);
 /* Bytes that may be in flight on one lane: less where a limit is set. */
 int64_t lanes_window(const struct lanes *l);
 bool lanes_idle(const struct lanes *l, int i); /* up, and nothing in flight */

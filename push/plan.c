@@ -61,6 +61,11 @@ bool plan_flies(struct plan *p, int64_t offset, int64_t length)
     return ranges_add(&p->taken, offset, length);
 }
 
+int64_t plan_rest(const struct plan *p)
+{
+    return p->size - ranges_total(&p->taken);
+}
+
 bool plan_all_taken(const struct plan *p)
 {
     int64_t offset, length;

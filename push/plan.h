@@ -28,6 +28,7 @@ bool plan_doubt(struct plan *p, int64_t offset, int64_t length);
 bool plan_settle(struct plan *p, const struct extent *have, size_t count);
 bool plan_resume(struct plan *p, const struct extent *have, size_t count);
 bool plan_flies(struct plan *p, int64_t offset, int64_t length);
+int64_t plan_rest(const struct plan *p);   /* bytes there are and nobody has taken */
 bool plan_all_taken(const struct plan *p); /* finished, and nothing is left to send or in doubt */
 bool plan_complete(const struct plan *p); /* finished, and every byte acknowledged */
 void plan_free(struct plan *p);

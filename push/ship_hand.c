@@ -111,6 +111,28 @@ static unsigned committing(const struct ship *s)
     return lanes;
 }
 
+static bool flows(const struct shipment *p)
+{
+    return p->phase == PHASE_FRESH || p->phase == PHASE_FLOW;
+}
+
+/* Lanes that have not found their pace yet, or have much before them, would carry a chunk for
+ * several round trips. What the others carry in one, *room bytes, is not for these. */
+static unsigned slow_lanes(const struct ship *s, int64_t *room)
+{
+    int64_t chunk = grain(s);
+    unsigned slow = 0;
+    *room = 0;
+    for (int i = 0; i < LANES_MAX; i++) {
+        int64_t more = lanes_carries(s->lanes, i) ? lanes_free(s->lanes, i) : 0;
+        if (more < chunk)
+            slow |= 1u << i;
+        else
+            *room += more;
+    }
+    return *room > 0 ? slow : 0;
+}
+
 /* The lanes that are not to be given chunks now. */
 static unsigned shunned(const struct ship *s)
 {
@@ -166,7 +188,7 @@ static void commit_ready(struct ship *s)
 {
     for (struct shipment *p = s->first; p; p = p->next) {
         int lane = -1;
-        if (p->phase != PHASE_FRESH && p->phase != PHASE_FLOW)
+        if (!flows(p))
             continue;
         p->early = !plan_complete(&p->plan);
         if (!p->early || (s->early && !p->tried && plan_all_taken(&p->plan)))
@@ -190,24 +212,35 @@ static bool is_full(const struct ship *s)
 {
     int64_t offset, length;
     for (const struct shipment *p = s->first; p && lanes_state(s->lanes)->up > 0; p = p->next)
-        if ((p->phase == PHASE_FRESH || p->phase == PHASE_FLOW) && !p->o.background &&
+        if (flows(p) && !p->o.background &&
             ranges_gap(&p->plan.taken, 0, p->plan.size, &offset, &length) &&
             (length >= grain(s) || p->plan.finished))
             return true;
     return false;
 }
 
+/* Gives lane the most urgent that there is for it; false: nothing. */
+static bool serve(struct ship *s, int lane, bool slow, int64_t room)
+{
+    int64_t rest = 0;
+    for (struct shipment *p = s->first; p; p = p->next) {
+        rest += flows(p) ? plan_rest(&p->plan) : 0;
+        if ((slow && rest <= room) || (p->o.background && !is_quiet(s, lane)))
+            continue;
+        if (offer(p, lane))
+            return true;
+    }
+    return false;
+}
+
 void ship_hand_out(struct ship *s)
 {
-    unsigned tried = shunned(s);
+    int64_t room;
+    unsigned tried = shunned(s), slow = slow_lanes(s, &room);
     int lane;
-    while ((lane = roomiest(s, tried)) >= 0) {
-        struct shipment *p = s->first;
-        while (p && !((!p->o.background || is_quiet(s, lane)) && offer(p, lane)))
-            p = p->next;
-        if (!p)
+    while ((lane = roomiest(s, tried)) >= 0)
+        if (!serve(s, lane, slow & 1u << lane, room))
             tried |= 1u << lane;
-    }
     commit_ready(s);
     bool waits = is_full(s);
     meter_waits(&s->meter, clock_mono(), waits);

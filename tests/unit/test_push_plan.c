@@ -147,6 +147,7 @@ static void test_ranges_against_a_bitmap(void **state)
             for (end = first; end < N && !bit[end];)
                 end++;
             assert_int_equal(ranges_gap(&r, at, N, &offset, &gap), first < N);
+            assert_int_equal(ranges_cover(&r, at, at + length), first >= at + length);
             if (first < N) {
                 assert_int_equal(offset, first);
                 assert_int_equal(gap, end - first);
