@@ -363,6 +363,7 @@ void steps_send(struct flow *f)
     struct fault why;
     int64_t now = clock_mono();
     bool settling_first = f->settling_count > 0 && now - f->settling_mono < SETTLE_FIRST_NS;
+    f->exact_look_ms = -1;
     if (settling_first)
         return;
     if (journal_candidates(f->o.journal, f->o.only_request, &f->config.camera, &q, &why) != ST_OK) {

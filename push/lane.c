@@ -50,6 +50,7 @@ struct lane {
     int64_t give_up;   /* for WELCOME */
     int64_t look_due;  /* the line is looked at again */
     int64_t full_since; /* bytes wait for the far end's window; 0: none do */
+    int64_t unheard_since; /* the first look that saw bytes nobody acknowledged; 0: all are */
     bool stalled, pinged; /* since the last sign of life */
     bool reached;      /* there was a TCP connection */
     struct throttle_lane pace;
@@ -220,6 +221,24 @@ static enum status read_turn(struct lane *l, struct fault *why)
     }
 }
 
+static void moves_again(struct lane *l)
+{
+    if (l->stalled && talk_post_line(l->talk, LANE_MOVES))
+        l->stalled = false;
+}
+
+/* How long what is under way has not been acknowledged. (The kernel tells of the last
+ * acknowledgement only, which may have come long before these bytes were sent.) */
+static int64_t unheard_for(struct lane *l, const struct net_pulse *p, int64_t now)
+{
+    if (p->unheard_ns == 0)
+        l->unheard_since = 0;
+    else if (l->unheard_since == 0)
+        l->unheard_since = now;
+    int64_t seen = l->unheard_since ? now - l->unheard_since : 0;
+    return p->unheard_ns < seen ? p->unheard_ns : seen;
+}
+
 /* Answers are due. Is the line cut? Bytes that TCP has under way and nobody acknowledges say so;
  * where there are none the command over there may be busy, or its answer lost: PING tells. */
 static void look_at_line(struct lane *l, int64_t now, int64_t quiet_since)
@@ -230,10 +249,13 @@ static void look_at_line(struct lane *l, int64_t now, int64_t quiet_since)
     atomic_store(&l->rtt, p.least_rtt_ns);
     atomic_store(&l->window, p.window);
     l->look_due = now + LOOK_NS;
+    int64_t unheard = unheard_for(l, &p, now);
+    if (unheard <= limit)
+        moves_again(l);
     if (l->due_since == 0 || now - quiet_since < limit)
         return;
-    if (p.unheard_ns > limit && !l->stalled)
-        l->stalled = talk_post_stalled(l->talk);
+    if (unheard > limit && !l->stalled)
+        l->stalled = talk_post_line(l->talk, LANE_STALLED);
     if (p.unheard_ns == 0 && !l->pinged) {
         talk_ping(l->talk);
         l->pinged = true;
@@ -246,10 +268,11 @@ static int64_t quiet_since(struct lane *l, int64_t now)
     int64_t heard = ssh_heard(l->ssh);
     if (heard > atomic_load(&l->heard)) {
         atomic_store(&l->heard, heard);
-        l->stalled = l->pinged = false;
+        l->pinged = false;
+        moves_again(l);
     }
     if (talk_due(l->talk) == 0)
-        l->due_since = 0;
+        l->due_since = l->unheard_since = 0;
     else if (l->due_since == 0)
         l->due_since = now;
     return heard > l->due_since ? heard : l->due_since;

@@ -56,7 +56,8 @@ enum lane_event_kind {
     LANE_REFUSED,  /* why: this bundle (or request `asked`) was refused with its grade */
     LANE_ROOM,     /* the bytes of one more chunk are out: there is room for others */
     LANE_STALLED,  /* bytes are under way, and the far end's machine has not acknowledged any
-                      for a while: perhaps the line is cut. Said once a stall */
+                      for a while: perhaps the line is cut. Said once a stall, */
+    LANE_MOVES,    /* and this at its end, if the lane lives to see it */
     LANE_DOWN      /* the connection is gone or never came up; why says it. ST_RETRY: try again
                       later; ST_REJECT: trying again is useless until a human acts (host key
                       unknown or changed, login refused, other protocol version); last event */

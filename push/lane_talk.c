@@ -154,9 +154,9 @@ void lane_event_free(struct lane_event *e)
     free(e);
 }
 
-bool talk_post_stalled(struct talk *t)
+bool talk_post_line(struct talk *t, enum lane_event_kind kind)
 {
-    return post_plain(t, LANE_STALLED);
+    return post_plain(t, kind);
 }
 
 bool talk_post_down(struct talk *t, bool reached, const struct fault *why)

@@ -57,6 +57,6 @@ size_t talk_due(const struct talk *t);
 
 /* Fill in what every event has, and post it; false when memory is out. */
 bool talk_post_down(struct talk *t, bool reached, const struct fault *why);
-bool talk_post_stalled(struct talk *t);
+bool talk_post_line(struct talk *t, enum lane_event_kind kind);
 
 #endif

@@ -146,6 +146,8 @@ static void took_up(struct lanes *l, const struct lane_event *e)
         l->state.rtt_ns = p.rtt_ns;
     if (l->at_once < AT_ONCE)
         l->at_once++;
+    if (!lanes_any_stalled(l))
+        l->state.lost_mono = 0;
     if (l->o.count == 0)
         fit_round_trip(&l->fit, l->state.rtt_ns);
     l->state.wanted = l->fit.wanted;
@@ -252,6 +254,7 @@ static void take(struct lanes *l, const struct lane_event *e)
         break;
     case LANE_STALLED:
         took_stall(l, e);
+        l->o.event(l->o.ctx, e); /* others may carry what was to be this lane's */
         break;
     case LANE_ROOM:
         l->o.event(l->o.ctx, e);

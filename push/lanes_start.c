@@ -118,7 +118,7 @@ void lanes_start(struct lanes *l)
             continue;
         if (s->due_mono <= now)
             start(l, i, now);
-        else if (s->due_mono < next)
+        if (!s->lane && s->due_mono < next)
             next = s->due_mono;
     }
     if (l->state.up == 0 && next > now + SECOND_KNOCK_NS)
@@ -128,8 +128,7 @@ void lanes_start(struct lanes *l)
     loop_timer_set(l->timer, next == INT64_MAX ? -1 : (next - now) / NS_PER_MS + 1, 0);
 }
 
-/* One whose knocks nobody answered has waited
- * long enough by that. */
+/* One whose knocks nobody answered has waited long enough by that. */
 int64_t lanes_next_try(struct slot *s, const struct lane_event *e, int64_t now)
 {
     if (s->up_mono && now - s->up_mono > SETTLED_NS)

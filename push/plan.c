@@ -63,7 +63,10 @@ bool plan_flies(struct plan *p, int64_t offset, int64_t length)
 
 int64_t plan_rest(const struct plan *p)
 {
-    return p->size - ranges_total(&p->taken);
+    int64_t offset, length, rest = 0;
+    for (int64_t at = 0; ranges_gap(&p->taken, at, p->size, &offset, &length); at = offset + length)
+        rest += length;
+    return rest;
 }
 
 bool plan_all_taken(const struct plan *p)

@@ -118,13 +118,13 @@ static bool flows(const struct shipment *p)
 
 /* Lanes that have not found their pace yet, or have much before them, would carry a chunk for
  * several round trips. What the others carry in one, *room bytes, is not for these. */
-static unsigned slow_lanes(const struct ship *s, int64_t *room)
+static unsigned slow_lanes(const struct ship *s, unsigned shunned, int64_t *room)
 {
     int64_t chunk = grain(s);
     unsigned slow = 0;
     *room = 0;
     for (int i = 0; i < LANES_MAX; i++) {
-        int64_t more = lanes_carries(s->lanes, i) ? lanes_free(s->lanes, i) : 0;
+        int64_t more = shunned & 1u << i ? 0 : lanes_free(s->lanes, i);
         if (more < chunk)
             slow |= 1u << i;
         else
@@ -225,7 +225,8 @@ static bool serve(struct ship *s, int lane, bool slow, int64_t room)
     int64_t rest = 0;
     for (struct shipment *p = s->first; p; p = p->next) {
         rest += flows(p) ? plan_rest(&p->plan) : 0;
-        if ((slow && rest <= room) || (p->o.background && !is_quiet(s, lane)))
+        bool waits = slow && flows(p) && rest <= room;
+        if (waits || (p->o.background && !is_quiet(s, lane)))
             continue;
         if (offer(p, lane))
             return true;
@@ -236,7 +237,7 @@ static bool serve(struct ship *s, int lane, bool slow, int64_t room)
 void ship_hand_out(struct ship *s)
 {
     int64_t room;
-    unsigned tried = shunned(s), slow = slow_lanes(s, &room);
+    unsigned tried = shunned(s), slow = slow_lanes(s, tried, &room);
     int lane;
     while ((lane = roomiest(s, tried)) >= 0)
         if (!serve(s, lane, slow & 1u << lane, room))
