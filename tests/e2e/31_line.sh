@@ -42,6 +42,14 @@ start_sshd
 eventually "when it works, the exposure is delivered" 40 arrived "$name"
 whole "$name"
 
+# ---- nothing to do ----
+ticks() { awk '{print $14 + $15}' "/proc/${PID[push]}/stat"; }
+sleep 1
+before=$(ticks)
+sleep 2
+same "an agent that has nothing to do rests ($(($(ticks) - before)) hundredths of a second in 2 s)" \
+    "$([ $(($(ticks) - before)) -lt 20 ] && echo yes)" yes
+
 # ---- a server that stands still for three seconds ----
 big
 sleep 0.2
