@@ -41,6 +41,9 @@ enum status adopt_read(const char *path, struct manifest *m, struct receipt *out
         return fault_errno(why, ST_RETRY, "cannot open '%s'", path);
     enum status grade = fstat(fd, &st) == 0 ? bundle_index(fd, m, why)
                                             : fault_errno(why, ST_RETRY, "cannot read '%s'", path);
+    /* The receipt is to speak of bytes on the disk, not of those that the kernel still holds. */
+    if (grade == ST_OK && fsync(fd) != 0)
+        grade = fault_errno(why, ST_RETRY, "cannot make '%s' durable", path);
     if (grade == ST_OK)
         grade = digest_fd(fd, -1, out->sha256, why);
     close(fd);
