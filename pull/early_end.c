@@ -90,8 +90,10 @@ static void compare(struct end_job *j)
 static enum status remove_file(const struct file *f, struct fault *why)
 {
     char folder[PULL_PATH];
-    if (!f->path[0] || !place_is_known(f->path, &f->known))
-        return ST_OK;
+    bool known = false;
+    enum status st = f->path[0] ? place_is_known(f->path, &f->known, &known, why) : ST_OK;
+    if (st != ST_OK || !known)
+        return st;
     if (unlink(f->path) != 0 && errno != ENOENT)
         return fault_errno(why, ST_RETRY, "cannot remove '%s', which was placed early", f->path);
     crash_point("pull:earlyremoved");

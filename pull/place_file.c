@@ -74,6 +74,14 @@ static enum status taken_words(const struct place_file *p, struct fault *why)
                  "both", p->rel);
 }
 
+/* Is the file of this path still what the catalogue remembers? One that cannot be read counts
+ * as somebody else's: it is kept. */
+static bool is_known(const char *path, const struct place_file *p)
+{
+    bool known = false;
+    return place_is_known(path, &p->known, &known, NULL) == ST_OK && known;
+}
+
 /* The name of the file whose place this one takes, while that is still the file that was
  * placed, or is gone. *settled: it is; else the name is to be chosen as for any other. */
 static enum status inherit_name(struct place_file *p, const struct buf *file, char path[4096],
@@ -89,7 +97,7 @@ static enum status inherit_name(struct place_file *p, const struct buf *file, ch
     if (st != ST_OK)
         return st;
     p->is_there = taken == SAME;
-    p->takes_over = taken == OTHER && lstat(path, &p->seen) == 0 && place_is_known(path, &p->known);
+    p->takes_over = taken == OTHER && lstat(path, &p->seen) == 0 && is_known(path, p);
     *settled = taken == FREE || p->is_there || p->takes_over;
     if (*settled)
         memcpy(p->rel, p->known.rel, sizeof p->rel);
@@ -213,7 +221,7 @@ static enum status mirror(const struct place_file *p, const char *path, struct f
     if (grade != ST_OK)
         return grade;
     if (keep && lstat(to, &st) == 0) {
-        if (!p->known.rel[0] || !place_is_known(to, &p->known))
+        if (!p->known.rel[0] || !is_known(to, p))
             return ST_OK;
         keep = false;
     }

@@ -21,8 +21,10 @@ struct place_known {
 };
 /* DATASUM and CHECKSUM of a file's first header; "" when there are none. */
 void place_sums(const struct buf *file, char datasum[24], char checksum[24]);
-/* Is the file of this path still those bytes (size, sums, the cards that hold them)? Reads it. */
-bool place_is_known(const char *path, const struct place_known *k);
+/* *known: is the file of this path still those bytes (size, sums, the cards that hold them)? Reads
+ * it. RETRY (*known false): it cannot be told now. */
+enum status place_is_known(const char *path, const struct place_known *k, bool *known,
+                           struct fault *why);
 
 struct place_file {
     /* the caller's */

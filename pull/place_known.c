@@ -1,4 +1,5 @@
 /* Is a placed file still the one that was placed? What somebody changed is never replaced. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,22 +28,33 @@ static bool has_cards(const struct buf *file, const struct place_known *k)
     return checksum[0] && strcmp(datasum, k->datasum) == 0 && strcmp(checksum, k->checksum) == 0;
 }
 
-bool place_is_known(const char *path, const struct place_known *k)
+enum status place_is_known(const char *path, const struct place_known *k, bool *known,
+                           struct fault *why)
 {
     struct buf file = {0};
     struct stat st;
-    struct fault why;
-    bool known = false;
+    enum status grade = ST_OK;
+    *known = false;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENOTDIR))
+        return ST_OK;
     if (fd < 0)
-        return false;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == k->size &&
-        buf_reserve(&file, (size_t)k->size) &&
-        fs_pread_all(fd, file.data, (size_t)k->size, 0) == 0) {
-        file.len = (size_t)k->size;
-        known = has_cards(&file, k) && fits_check_sums(file.data, file.len, &why) == ST_OK;
+        return fault_errno(why, ST_RETRY, "cannot open '%s'", path);
+    if (fstat(fd, &st) != 0) {
+        grade = fault_errno(why, ST_RETRY, "cannot look at '%s'", path);
+        goto out;
     }
+    if (!S_ISREG(st.st_mode) || st.st_size != k->size)
+        goto out;
+    if (!buf_reserve(&file, (size_t)k->size) ||
+        fs_pread_all(fd, file.data, (size_t)k->size, 0) != 0) {
+        grade = fault(why, ST_RETRY, "cannot read '%s'", path);
+        goto out;
+    }
+    file.len = (size_t)k->size;
+    *known = has_cards(&file, k) && fits_check_sums(file.data, file.len, NULL) == ST_OK;
+out:
     buf_free(&file);
     close(fd);
-    return known;
+    return grade;
 }
