@@ -20,6 +20,21 @@ static bool join(const struct drop_order *o, const char *file, char out[PATH])
     return snprintf(out, PATH, "%s/%s", o->folder, file) < PATH;
 }
 
+/* By the draft's own descriptor: in this folder others may put links under any name. */
+enum status drop_put(const char *path, const struct buf *text, struct fault *why)
+{
+    struct fs_draft d;
+    enum status st = fs_draft_open(&d, path, why);
+    if (st != ST_OK)
+        return st;
+    if (fs_write_all(d.fd, text->data, text->len) != 0 || fchmod(d.fd, 0644) != 0)
+        st = fault_errno(why, fs_write_grade(errno), "cannot write '%s'", path);
+    else
+        st = fs_draft_publish(&d, false, why);
+    fs_draft_drop(&d);
+    return st;
+}
+
 /* ---- questions ---- */
 
 static enum status read_question(const char *path, struct buf *text, struct fault *why)
@@ -66,10 +81,8 @@ enum status drop_answer(const struct drop_order *o, const char *file, struct fau
     if (st != ST_OK)
         wire_refused_text(why, "have", &answer);
     struct fault failed;
-    if (fs_write_file(path, answer.data, answer.len, false, &failed) != ST_OK)
+    if (drop_put(path, &answer, &failed) != ST_OK)
         st = (*why = failed).grade;
-    else
-        (void)!chmod(path, 0644);
     (void)!unlink(ask);
     buf_free(&text);
     buf_free(&answer);
@@ -114,6 +127,14 @@ static bool is_spent(const struct drop_order *o, const char *path, enum drop_kin
     return age > (time_t)days * DAY || (kind == DROP_RECEIPT && is_void(o, path));
 }
 
+/* What tells of a bundle stays as long as the bundle waits. */
+static bool has_tar(const struct drop_order *o, const char *name, const char *id8)
+{
+    char file[DROP_NAME], path[PATH];
+    struct stat st;
+    return drop_name(DROP_TAR, name, id8, file) && join(o, file, path) && lstat(path, &st) == 0;
+}
+
 int drop_expire(const struct drop_order *o, int days)
 {
     int gone = 0;
@@ -127,7 +148,8 @@ int drop_expire(const struct drop_order *o, int days)
         bool ours = kind != DROP_NONE || strncmp(e->d_name, ".probe-", 7) == 0 ||
                     strncmp(e->d_name, ".ask-", 5) == 0;
         if (ours && join(o, e->d_name, path) && lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-            is_spent(o, path, kind, &st, days) && unlink(path) == 0)
+            is_spent(o, path, kind, &st, days) &&
+            !(kind == DROP_SIDE && has_tar(o, name, id8)) && unlink(path) == 0)
             gone += kind == DROP_PART;
     }
     closedir(d);

@@ -57,10 +57,7 @@ static int open_plain(const char *path, int64_t *size)
 
 static enum status put_file(const char *path, const struct buf *text, struct fault *why)
 {
-    enum status st = fs_write_file(path, text->data, text->len, false, why);
-    /* push may be another account. */
-    if (st == ST_OK)
-        (void)!chmod(path, 0644);
+    enum status st = drop_put(path, text, why);
     if (st != ST_OK)
         fault_within(why, "no answer can be left in the drop folder (give skyferry-pull's account "
                      "write access to it): ");
@@ -133,16 +130,17 @@ static enum status read_side(struct take *t, struct fault *why)
     if (fd < 0 && errno == ENOENT)
         return fault(why, ST_WAIT, "%s", "");
     if (fd < 0)
-        return fault_errno(why, errno == ELOOP || errno == EINVAL ? ST_REJECT : ST_RETRY,
-                           "the side-car '%.200s' cannot be read", t->side_path);
+        return fault_errno(why, errno == ELOOP || errno == EINVAL ? ST_REJECT : ST_WAIT,
+                           "skyferry-pull cannot read the side-car '%.200s' (give its account "
+                           "read access to the drop folder)", t->side_path);
     enum status st = ST_OK;
     if (size <= 0 || size > (int64_t)DROP_SIDE_MAX)
         st = fault(why, ST_RETRY, "the side-car of '%.100s' has %lld bytes", t->name,
                    (long long)size);
     else if (!(text = malloc((size_t)size)))
-        st = fault(why, ST_RETRY, "out of memory");
+        st = fault(why, ST_WAIT, "out of memory");
     else if (fs_pread_all(fd, text, (size_t)size, 0) != 0)
-        st = fault(why, ST_RETRY, "the side-car of '%.100s' cannot be read", t->name);
+        st = fault(why, ST_WAIT, "the side-car of '%.100s' cannot be read", t->name);
     else if ((st = drop_side_parse(text, (size_t)size, &t->side, why)) != ST_OK)
         fault_within(why, "the side-car of '%.100s': ", t->name);
     /* A machine that died may leave it empty: sent again it is sound. */
@@ -315,7 +313,7 @@ enum status drop_take(const struct drop_order *o, const char *file, struct recei
     if (st == ST_OK)
         st = take_sound(&t, r, why);
     else if (why->text[0])
-        refuse(&t, true, why);
+        refuse(&t, st != ST_WAIT, why);
     if (t.tar_fd >= 0)
         close(t.tar_fd);
     return st;

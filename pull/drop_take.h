@@ -26,6 +26,9 @@ struct drop_order {
 enum status drop_take(const struct drop_order *o, const char *file, struct receipt *r,
                       struct fault *why);
 
+/* Writes a file that push, which may be another account, can read. */
+enum status drop_put(const char *path, const struct buf *text, struct fault *why);
+
 /* file: the base name of a DROP_ASK. Leaves DROP_ANSWER and removes the question. */
 enum status drop_answer(const struct drop_order *o, const char *file, struct fault *why);
 

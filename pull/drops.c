@@ -67,11 +67,9 @@ static void on_beat(void *ctx)
     gethostname(h.agent, sizeof h.agent - 1);
     decoding_read(d->a->s.state, &h.decoding);
     enum status st = wire_hello_text(&h, &text) && buf_append(&text, "\n", 1)
-                         ? fs_write_file(d->far_end, text.data, text.len, false, &why)
+                         ? drop_put(d->far_end, &text, &why)
                          : fault(&why, ST_RETRY, "out of memory");
-    if (st == ST_OK)
-        (void)!chmod(d->far_end, 0644);
-    else if (d->beats)
+    if (st != ST_OK && d->beats)
         log_error(AT(.stage = "drops"), "%s; push must think that nobody runs here. Give "
                   "skyferry-pull's account write access to %s", why.text, d->a->s.drops);
     d->beats = st == ST_OK;

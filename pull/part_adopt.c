@@ -41,6 +41,9 @@ static enum status adopt_locked(struct part *p, const char *path, int64_t size, 
     if (path && (lstat(path, &file) != 0 || !is_ours(&file, p)))
         return ST_OK;
     enum status st = path ? take_name(p, path, why) : ST_OK;
+    /* One file system, and yet no way from here to there (a bind mount, a quota): it is copied. */
+    if (st != ST_OK && access(path, F_OK) == 0)
+        return ST_OK;
     if (st != ST_OK || fstat(p->part_fd, &file) != 0 || file.st_size != size || size == 0)
         return st;
     *adopted = true;
