@@ -2,8 +2,8 @@
  * spends. The line's rate is known only from moments in which the line was the limit: bytes
  * waited that no lane had room for, what had filled the lanes then is still under way, or what
  * was given to them has been under way for long although nothing was added. At all other times
- * (the encoder was the limit) the rate is a lower bound, and only ever raises what is known. Plain values, no clocks: times are given, in ns of
- * one clock that does not jump. Main thread. */
+ * (the encoder was the limit) the rate is a lower bound, and only ever raises what is known.
+ * Plain values, no clocks: times are given, in ns of one clock that does not jump. Main thread. */
 #ifndef SKYFERRY_METER_H
 #define SKYFERRY_METER_H
 
@@ -30,7 +30,8 @@ void meter_lost(struct meter *m, int64_t now_ns, int64_t bytes);
 void meter_waits(struct meter *m, int64_t now_ns, bool waits);
 
 /* Bytes a second; 0: not known. Smoothed over about 10 s in which the line was the limit, 2 s
- * while it is more than twice as fast or as slow as before. */
+ * while it is more than twice as fast or as slow as before; of a line that fast the seconds are
+ * those that the bytes would have taken before. */
 double meter_rate(const struct meter *m);
 /* What was known age_ns ago counts, until something is measured that says more. After an hour it is
  * a first guess only: the first measurement takes its place. */

@@ -318,6 +318,19 @@ static void test_the_encoder_is_the_limit(void **state)
     assert_true(meter_rate(&m) > 8.5e6);
 }
 
+static void test_a_line_that_is_fast_again(void **state)
+{
+    (void)state;
+    /* Exposures gone in a blink, beside which the thin line's memory weighs for minutes. */
+    struct meter m = {0};
+    int64_t t = send(&m, 0, 20e6, 0.25e6, 1e9);
+    near_to(meter_rate(&m), 0.25e6, 0.1);
+    for (int i = 0; i < 2; i++)
+        t = send(&m, t + 500 * MS, 5e6, 100e6, 1e9);
+    assert_true(m.in_flight == 0);
+    assert_true(meter_rate(&m) > 3e6);
+}
+
 static void test_pauses_and_losses_are_no_thin_line(void **state)
 {
     (void)state;
@@ -395,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_the_line_is_the_limit),
         cmocka_unit_test(test_small_exposures_on_a_thin_line),
         cmocka_unit_test(test_the_encoder_is_the_limit),
+        cmocka_unit_test(test_a_line_that_is_fast_again),
         cmocka_unit_test(test_pauses_and_losses_are_no_thin_line),
         cmocka_unit_test(test_what_was_known_before),
         cmocka_unit_test(test_effort),
