@@ -35,25 +35,30 @@ static bool folder_beside(const char *file, const char *relative, char *out, siz
     return n > 0 && (size_t)n < size && is_kind(out, S_IFDIR);
 }
 
-static bool profile_folder(const char *config, char *out, size_t size)
+bool lookup_folder(const char *name, const char *config, char *out, size_t size)
 {
-    char program[PATH_MAX];
-    if (config[0] && folder_beside(config, "cameras", out, size))
+    static const char *const near[] = {"../share/skyferry/", "../../etc/",
+                                       "../../../etc/"}; /* the last: a unit program's place */
+    char program[PATH_MAX], relative[64];
+    if (config[0] && folder_beside(config, name, out, size))
         return true;
     ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
     if (len <= 0)
         return false;
     program[len] = '\0';
-    return folder_beside(program, "../share/skyferry/cameras", out, size) ||
-           folder_beside(program, "../../etc/cameras", out, size) ||
-           folder_beside(program, "../../../etc/cameras", out, size); /* a unit program's place */
+    for (int i = 0; i < 3; i++) {
+        snprintf(relative, sizeof relative, "%s%s", near[i], name);
+        if (folder_beside(program, relative, out, size))
+            return true;
+    }
+    return false;
 }
 
 bool lookup_camera(const char *profile, const char *config, struct camera *out,
                    struct config_report *r)
 {
     char folder[PATH_MAX] = "";
-    if (strchr(profile, '/') || profile_folder(config, folder, sizeof folder))
+    if (strchr(profile, '/') || lookup_folder("cameras", config, folder, sizeof folder))
         return camera_load(profile, folder, out, r);
     config_problem(r, "[camera] profile = %s: there is no folder cameras/ beside the configuration "
                       "file or near the program; give the profile's path", profile);

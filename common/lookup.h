@@ -9,6 +9,10 @@
  * neither is. base: "push.conf". */
 void lookup_config(const char *base, char *out, size_t size);
 
+/* A folder of files that come with the program ("cameras", "jobs"): beside the configuration file
+ * (config may be ""), else share/skyferry/NAME or, in a build tree, etc/NAME near the program. */
+bool lookup_folder(const char *name, const char *config, char *out, size_t size);
+
 /* Loads a camera profile: a path when it holds a '/', else PROFILE.conf of the folder
  * cameras/ beside the configuration file (config may be ""), else of share/skyferry/cameras
  * or, in a build tree, etc/cameras near the program. Problems go to r; true: none. */

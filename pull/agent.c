@@ -187,6 +187,7 @@ static void take_over(struct agent *a, const struct pull_settings *now)
     s->retries = now->retries;
     s->output_mib = now->output_mib;
     s->dry_run = now->dry_run;
+    s->slurm = now->slurm;
     s->rerun_on_exact = now->rerun_on_exact;
     s->keep_lossy = now->keep_lossy;
     s->keep_parts_days = now->keep_parts_days;

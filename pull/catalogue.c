@@ -64,7 +64,14 @@ static const char schema_2[] =
 /* ccds placed while their bundle is still coming. */
 static const char schema_3[] = "ALTER TABLE ccds ADD COLUMN made_from TEXT NOT NULL DEFAULT '';";
 
-static const char *const migrations[] = {schema_1, schema_2, schema_3, NULL};
+/* What a batch system says of a job. */
+static const char schema_4[] =
+    "ALTER TABLE jobs ADD COLUMN batch TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE jobs ADD COLUMN batch_state TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE jobs ADD COLUMN node TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE jobs ADD COLUMN exit_status INTEGER NOT NULL DEFAULT -1;";
+
+static const char *const migrations[] = {schema_1, schema_2, schema_3, schema_4, NULL};
 
 const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first", "stored",
                                          "indexed", "placed", "done", "renewed"};

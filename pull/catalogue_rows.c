@@ -148,22 +148,24 @@ enum status catalogue_put_quality(struct catalogue *c, int64_t ccd_id, const str
 /* ---- jobs ---- */
 
 #define JOB_COLUMNS                                                                              \
-    "exposure, number, state, attempts, due_ns, started_ns, ended_ns, folder, handle, reason"
+    "exposure, number, state, attempts, due_ns, started_ns, ended_ns, folder, handle, reason,"       \
+    " batch, batch_state, node, exit_status"
 
 enum status catalogue_put_job(struct catalogue *c, struct job *one, struct fault *why)
 {
 #define JOB_VALUES                                                                               \
     one->exposure, (int64_t)one->number, job_states[one->state], (int64_t)one->attempts,         \
-        one->due_ns, one->started_ns, one->ended_ns, one->folder, one->handle, one->reason
+        one->due_ns, one->started_ns, one->ended_ns, one->folder, one->handle, one->reason,   \
+        one->batch, one->batch_state, one->node, (int64_t)one->exit_status
     if (one->id)
         return db_run(c->db, why,
-                      "UPDATE jobs SET (" JOB_COLUMNS ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                      " WHERE id = ?",
-                      "iisiiiisssi", JOB_VALUES, one->id);
+                      "UPDATE jobs SET (" JOB_COLUMNS ") = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+                      " ?, ?, ?, ?) WHERE id = ?",
+                      "iisiiiissssssii", JOB_VALUES, one->id);
     enum status st = db_run(c->db, why,
                             "INSERT INTO jobs (" JOB_COLUMNS ") VALUES"
-                            " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                            "iisiiiisss", JOB_VALUES);
+                            " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                            "iisiiiissssssi", JOB_VALUES);
     if (st == ST_OK)
         one->id = db_last_id(c->db);
     return st;
@@ -184,6 +186,10 @@ static void read_job(const struct db_row *row, struct job *j)
     TAKE_TEXT(j->folder, row, at++);
     TAKE_TEXT(j->handle, row, at++);
     TAKE_TEXT(j->reason, row, at++);
+    TAKE_TEXT(j->batch, row, at++);
+    TAKE_TEXT(j->batch_state, row, at++);
+    TAKE_TEXT(j->node, row, at++);
+    j->exit_status = (int)db_col_int(row, at++);
 }
 
 struct each_job {

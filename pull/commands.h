@@ -33,5 +33,6 @@ int command_status(struct invocation *in);
 int command_verify(struct invocation *in);
 int command_rebuild(struct invocation *in);
 int command_check(struct invocation *in);
+int command_task(struct invocation *in);
 
 #endif

@@ -105,6 +105,11 @@ struct job {
     char folder[512];       /* below root: "jobs/ut170316/NAME/q1" */
     char handle[128];       /* the runner's name for the running one */
     char reason[512];       /* how it ended */
+    /* What a batch system says of it; empty with the local runner. */
+    char batch[32];         /* "1234_2" */
+    char batch_state[24];   /* "PENDING", "RUNNING", "COMPLETED", ... */
+    char node[64];
+    int exit_status;        /* of the last run; -1: none known */
 };
 
 #endif

@@ -16,6 +16,7 @@
 #include "pull/quality.h"
 
 #define AGAIN_S 5    /* after the first failure; longer after the next */
+#define BATCH_MOST 4096 /* jobs handed to a batch system when no setting says */
 #define BLOCKED_S 30 /* when the program itself cannot be begun */
 
 struct running {
@@ -30,6 +31,7 @@ struct unrecorded {
 };
 
 struct jobs {
+    const struct job_runner_row *row;
     struct job_runner *runner;
     struct running *running;
     int count;
@@ -38,7 +40,11 @@ struct jobs {
 
 const struct job_runner_row *job_runner_find(const char *name)
 {
-    return strcmp(name, job_local.name) == 0 ? &job_local : NULL;
+    static const struct job_runner_row *const rows[] = {&job_local, &job_slurm};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (strcmp(name, rows[i]->name) == 0)
+            return rows[i];
+    return NULL;
 }
 
 static struct log_at *at_job(struct log_at *at, const struct exposure *x)
@@ -180,6 +186,16 @@ static enum status save_end(struct agent *a, struct job *j, const struct ccd *cc
     return st;
 }
 
+static void note_batch(struct job *j, const struct job_end *end)
+{
+    pull_text(j->batch, sizeof j->batch, "%s", end->batch);
+    pull_text(j->batch_state, sizeof j->batch_state, "%s", end->state);
+    pull_text(j->node, sizeof j->node, "%s", end->node);
+    j->exit_status = end->news ? -1 : end->exit_status;
+    if (end->started_ns)
+        j->started_ns = end->started_ns;
+}
+
 /* Keeps those of the exposure's ccds that are this job's, at the front. */
 static size_t only_this_job(struct ccd *ccds, size_t count, int64_t job)
 {
@@ -206,6 +222,12 @@ static enum status take_end(struct agent *a, const struct job_end *end, struct f
     /* Another state: its exposure was set back meanwhile, or it was never released. */
     if (st != ST_OK || !has_exposure || j.state != JOB_RUNNING)
         goto out;
+    note_batch(&j, end);
+    if (end->news) {
+        pull_text(j.reason, sizeof j.reason, "%s", end->words);
+        st = catalogue_put_job(a->cat, &j, why);
+        goto out;
+    }
     count = only_this_job(ccds, count, j.id);
     if (end->cancelled) {
         j.state = JOB_WAITING;
@@ -215,6 +237,8 @@ static enum status take_end(struct agent *a, const struct job_end *end, struct f
     } else {
         enum status grade = judge(a, &j, end, ccds, count, &reason);
         note_verdict(a, &j, grade, &reason);
+        if (end->ended_ns)
+            j.ended_ns = end->ended_ns;
         crash_point("pull:jobended");
         if (j.state != JOB_WAITING && job_write_end(&a->s, &j, &reason) != ST_OK)
             log_warn(AT(.stage = "job", .exposure = x.name), "%s", reason.text);
@@ -238,7 +262,8 @@ static enum status record_ends(struct agent *a, struct fault *why)
         jobs->ends = done->next;
         if (!jobs->ends)
             jobs->last_end = &jobs->ends;
-        forget_running(jobs, done->end.id);
+        if (!done->end.news)
+            forget_running(jobs, done->end.id);
         free(done);
     }
     return st;
@@ -301,25 +326,38 @@ static enum status make_order(struct agent *a, const struct job *j, const struct
     return st;
 }
 
+/* What the runner gets; the order's texts are in here, the program's words only with `words`. */
+struct making {
+    char program[PULL_PATH], folder[PULL_PATH], job_file[PULL_PATH], result[PULL_PATH];
+    struct command c;
+    struct job_order o;
+};
+
+static void prepare(struct agent *a, const struct job *j, struct making *m)
+{
+    *m = (struct making){0};
+    pull_path(&a->s, j->folder, m->folder);
+    job_path(&a->s, j, "job.json", m->job_file);
+    job_path(&a->s, j, "result.json", m->result);
+    m->o = (struct job_order){.id = j->id, .folder = m->folder, .program = m->program,
+                              .argv = m->c.argv, .job_file = m->job_file,
+                              .result_file = m->result, .timeout_s = a->s.timeout_seconds,
+                              .output_max = (int64_t)a->s.output_mib << 20,
+                              .group = j->exposure, .number = j->number, .settings = &a->s};
+}
+
 static enum status begin(struct agent *a, struct job *j, const struct exposure *x,
                          struct fault *why)
 {
     struct job_runner *runner = a->jobs->runner;
-    struct command c = {0};
-    char program[PULL_PATH], folder[PULL_PATH], job_file[PULL_PATH], result[PULL_PATH];
-    pull_path(&a->s, j->folder, folder);
-    job_path(&a->s, j, "job.json", job_file);
-    job_path(&a->s, j, "result.json", result);
-    enum status st = make_order(a, j, x, &c, program, why);
+    struct making m;
+    prepare(a, j, &m);
+    enum status st = make_order(a, j, x, &m.c, m.program, why);
     if (st == ST_OK)
         st = job_clean(&a->s, j, why);
-    struct job_order o = {.id = j->id, .folder = folder, .program = program, .argv = c.argv,
-                          .job_file = job_file, .result_file = result,
-                          .timeout_s = a->s.timeout_seconds,
-                          .output_max = (int64_t)a->s.output_mib << 20};
     if (st == ST_OK)
-        st = runner->row->submit(runner, &o, j->handle, why);
-    command_free(&c);
+        st = runner->row->submit(runner, &m.o, j->handle, why);
+    command_free(&m.c);
     return st;
 }
 
@@ -351,6 +389,8 @@ static enum status start(struct agent *a, struct job *j, struct fault *why)
     j->attempts++;
     j->started_ns = clock_wall();
     j->ended_ns = 0;
+    j->batch[0] = j->batch_state[0] = j->node[0] = '\0';
+    j->exit_status = -1;
     st = note_running(a->jobs, j, why);
     if (st == ST_OK)
         st = catalogue_put_job(a->cat, j, why);
@@ -369,7 +409,7 @@ static enum status start(struct agent *a, struct job *j, struct fault *why)
 
 static int most(const struct agent *a)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    long processors = a->jobs->row->adopt ? BATCH_MOST : sysconf(_SC_NPROCESSORS_ONLN);
     return a->s.max_running > 0 ? a->s.max_running : processors > 0 ? (int)processors : 1;
 }
 
@@ -413,25 +453,62 @@ static bool note_row(void *ctx, const struct job *j)
     return true;
 }
 
-/* Every row that says "running" waits again; `bury` ends what may be left of it. */
+/* True when another runner has it than the one of now: a handle begins with its runner's name. */
+static bool is_foreign(const struct agent *a, const struct job *j)
+{
+    size_t len = strlen(job_slurm.name);
+    return a->jobs->row != &job_slurm && strncmp(j->handle, job_slurm.name, len) == 0 &&
+           j->handle[len] == ' ';
+}
+
+static bool is_ours_to_adopt(const struct agent *a, const struct job *j)
+{
+    const struct job_runner_row *row = a->jobs->row;
+    size_t len = strlen(row->name);
+    return row->adopt && strncmp(j->handle, row->name, len) == 0 && j->handle[len] == ' ';
+}
+
+static enum status adopt(struct agent *a, const struct job *j, struct fault *why)
+{
+    struct making m;
+    prepare(a, j, &m);
+    enum status st = a->jobs->runner->row->adopt(a->jobs->runner, &m.o, j->handle, j->batch, why);
+    return st == ST_OK ? note_running(a->jobs, j, why) : st;
+}
+
+static enum status wait_again(struct agent *a, struct job *j, bool bury, struct fault *why)
+{
+    char job_file[PULL_PATH];
+    job_path(&a->s, j, "job.json", job_file);
+    if (bury)
+        a->jobs->runner->row->bury(a->jobs->runner, j->handle, job_file);
+    j->state = JOB_WAITING;
+    j->attempts--;
+    j->due_ns = 0;
+    j->handle[0] = '\0';
+    enum status st = catalogue_put_job(a->cat, j, why);
+    if (st == ST_OK && bury)
+        log_info(AT(.stage = "job"), "%s was running when the agent ended: run again", j->folder);
+    return st;
+}
+
+/* Every row that says "running" waits again, or is taken up again where it goes on without us;
+ * `bury` ends what may be left of it. */
 static enum status take_back(struct agent *a, bool bury, struct fault *why)
 {
     struct rows rows = {0};
-    char job_file[PULL_PATH];
     enum status st = catalogue_jobs_in(a->cat, JOB_RUNNING, note_row, &rows, why);
     for (size_t i = 0; st == ST_OK && i < rows.count; i++) {
         struct job *j = &rows.items[i];
-        job_path(&a->s, j, "job.json", job_file);
-        if (bury)
-            a->jobs->runner->row->bury(a->jobs->runner, j->handle, job_file);
-        j->state = JOB_WAITING;
-        j->attempts--;
-        j->due_ns = 0;
-        j->handle[0] = '\0';
-        st = catalogue_put_job(a->cat, j, why);
-        if (st == ST_OK && bury)
-            log_info(AT(.stage = "job"), "%s was running when the agent ended: run again",
-                     j->folder);
+        if (is_foreign(a, j) && !bury)
+            continue;
+        if (is_foreign(a, j))
+            st = fault(why, ST_FATAL, "%s is in Slurm's queue (%s): start with [jobs] runner = "
+                       "slurm until its jobs have ended", j->folder, j->batch);
+        else if (!is_ours_to_adopt(a, j))
+            st = wait_again(a, j, bury, why);
+        else if (bury)
+            st = adopt(a, j, why);
     }
     free(rows.items);
     return st;
@@ -445,6 +522,7 @@ enum status jobs_open(struct agent *a, struct fault *why)
     a->jobs = calloc(1, sizeof *a->jobs);
     if (!a->jobs)
         return fault(why, ST_FATAL, "out of memory");
+    a->jobs->row = row;
     a->jobs->last_end = &a->jobs->ends;
     enum status st = row->open(a->loop, on_wake, a, &a->jobs->runner, why);
     if (st == ST_OK)

@@ -303,6 +303,8 @@ static bool local_poll(struct job_runner *r, struct job_end *out)
             continue;
         *out = (struct job_end){.id = j->id, .cancelled = j->cancelled};
         out->ok = !j->ending[0] && j->how.si_code == CLD_EXITED && j->how.si_status == 0;
+    out->exit_status =
+            j->how.si_code == CLD_EXITED ? j->how.si_status : 128 + j->how.si_status;
         words_for(j, out->words, sizeof out->words);
         *p = j->next;
         free_job(j);
@@ -373,4 +375,4 @@ static enum status local_open(struct loop *loop, void (*wake)(void *ctx), void *
 }
 
 const struct job_runner_row job_local = {"local",    local_open,   local_submit, local_release,
-                                         local_poll, local_cancel, local_bury,   local_close};
+                                         local_poll, local_cancel, local_bury,   local_close, NULL};

@@ -30,7 +30,7 @@ static bool tally_job(void *ctx, const struct job *j)
 static enum status new_job(struct agent *a, const struct exposure *x, int number, struct job *out,
                            struct fault *why)
 {
-    *out = (struct job){.exposure = x->id, .number = number,
+    *out = (struct job){.exposure = x->id, .number = number, .exit_status = -1,
                         .state = a->s.dry_run ? JOB_DRY : JOB_WAITING};
     return job_folder(x, number, out->folder, sizeof out->folder, why);
 }

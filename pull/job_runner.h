@@ -1,5 +1,5 @@
-/* What runs a job, behind a row of functions: `local` (processes of this machine) now, a
- * batch system as another row later. A runner knows nothing of exposures or the catalogue:
+/* What runs a job, behind a row of functions: `local` (processes of this machine) or `slurm`
+ * (tasks of a job array). A runner knows nothing of exposures or the catalogue:
  * it gets an order (program, arguments, folder, limits), gives back a handle that is written
  * into the catalogue before the job may begin, and says how it ended. Main thread only. */
 #ifndef SKYFERRY_PULL_JOB_RUNNER_H
@@ -12,6 +12,8 @@
 
 #define JOB_HANDLE 128
 
+struct pull_settings;
+
 struct job_order {
     int64_t id;
     const char *folder;       /* absolute: the working folder; gets the files out and err */
@@ -21,6 +23,9 @@ struct job_order {
     const char *result_file;  /* SKYFERRY_RESULT */
     int timeout_s;
     int64_t output_max;       /* bytes of out and of err */
+    int64_t group;            /* orders of one group may go out together: the exposure */
+    int number;               /* within the group */
+    const struct pull_settings *settings; /* stays while the runner is open; local needs none */
 };
 
 struct job_end {
@@ -28,6 +33,11 @@ struct job_end {
     bool ok;         /* exit status 0 */
     bool cancelled;  /* ended because jobs_cancel asked */
     char words[256]; /* "exit status 3", "ended after 300 s, its time limit", ... */
+    int exit_status; /* 128 and the signal's number after a signal; -1 not known */
+    /* Batch systems only. */
+    bool news;       /* no end yet: the four below (and words: what is in the way) changed */
+    char batch[32], state[24], node[64];
+    int64_t started_ns, ended_ns; /* by the node's clock; 0 not known */
 };
 
 struct job_runner {
@@ -49,12 +59,16 @@ struct job_runner_row {
     void (*cancel)(struct job_runner *r, int64_t id);
     /* After a crash: ends whatever is left of a run known by its handle and its job file. */
     void (*bury)(struct job_runner *r, const char *handle, const char *job_file);
-    /* Ends all jobs at once, without polls. */
+    /* Ends all jobs at once, without polls; one that has adopt leaves them to the next start. */
     void (*close)(struct job_runner **r);
+    /* After a restart: takes up a released job again by its handle (and its batch name, if that
+     * is known), instead of burying it. The same job is never begun twice. NULL: cannot. */
+    enum status (*adopt)(struct job_runner *r, const struct job_order *o, const char *handle,
+                         const char *batch, struct fault *why);
 };
 
 /* By name; NULL when unknown. */
 const struct job_runner_row *job_runner_find(const char *name);
-extern const struct job_runner_row job_local;
+extern const struct job_runner_row job_local, job_slurm;
 
 #endif

@@ -71,6 +71,8 @@ static const struct {
      command_verify, NEED_SETTINGS, 0},
     {"rebuild", "", "Makes the catalogue again from the files alone.", command_rebuild,
      NEED_SETTINGS, 0},
+    {"task", " FOLDER KEY", "Runs one job on a node; a batch script calls it.", command_task,
+     NEED_NOTHING, 2},
 };
 #define COMMANDS (int)(sizeof commands / sizeof commands[0])
 

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/lookup.h"
 #include "pull/command.h"
+#include "pull/job_template.h"
 #include "pull/part.h"
 #include "pull/place.h"
 
@@ -61,8 +62,8 @@ const struct setting pull_settings_rows[] = {
     {ROW("decode", "early", SET_BOOL, early), "yes", 0, 0, NULL, NULL,
      "Decode and place each ccd as soon as it is here, while its bundle still arrives; no: when the "
      "bundle is stored."},
-    {ROW("jobs", "runner", SET_CHOICE, runner), "local", 0, 0, "local", NULL,
-     "What runs the jobs: local, as processes of this machine."},
+    {ROW("jobs", "runner", SET_CHOICE, runner), "local", 0, 0, "local|slurm", NULL,
+     "What runs the jobs: local, as processes of this machine; slurm, as a job array an exposure."},
     {ROW("jobs", "command", SET_TEXT, command), "skyferry-measure", 0, 0, NULL, NULL,
      "The job's program and arguments, never given to a shell; {job} {result} {exposure} "
      "{night} {store} are filled in; a name without a slash is looked for beside skyferry-pull, "
@@ -70,7 +71,7 @@ const struct setting pull_settings_rows[] = {
     {ROW("jobs", "ccds_per_job", SET_INT, ccds_per_job), "15", 1, 4096, NULL, NULL,
      "How many ccds one job gets."},
     {ROW("jobs", "max_running", SET_INT, max_running), "0", 0, 1024, NULL, NULL,
-     "Jobs at the same time; 0: one for each processor."},
+     "Jobs at the same time; 0: one for each processor, with slurm as many as there are."},
     {ROW("jobs", "timeout_seconds", SET_INT, timeout_seconds), "300", 1, 604800, NULL, "s",
      "A job that takes longer is ended, with all its processes."},
     {ROW("jobs", "retries", SET_INT, retries), "1", 0, 100, NULL, NULL,
@@ -82,6 +83,34 @@ const struct setting pull_settings_rows[] = {
     {ROW("jobs", "rerun_on_exact", SET_BOOL, rerun_on_exact), "no", 0, 0, NULL, NULL,
      "Run the jobs once more when exact data have followed a lossy exposure; no: the figures "
      "measured on the lossy files are kept."},
+    {ROW("jobs", "slurm_template", SET_PATH, slurm.script), "slurm", 0, 0, NULL, NULL,
+     "The batch script that sbatch gets, with {placeholders}: a file of the folder jobs/ without "
+     "its .sbatch, or a path."},
+    {ROW("jobs", "slurm_partition", SET_TEXT, slurm.partition), "", 0, 0, NULL, NULL,
+     "The partition (queue); empty: the site's default."},
+    {ROW("jobs", "slurm_account", SET_TEXT, slurm.account), "", 0, 0, NULL, NULL,
+     "The account to charge; empty: the user's default."},
+    {ROW("jobs", "slurm_qos", SET_TEXT, slurm.qos), "", 0, 0, NULL, NULL,
+     "The quality of service; empty: the default."},
+    {ROW("jobs", "slurm_reservation", SET_TEXT, slurm.reservation), "", 0, 0, NULL, NULL,
+     "The reservation whose nodes are used; empty: none."},
+    {ROW("jobs", "slurm_walltime", SET_TEXT, slurm.walltime), "", 0, 0, NULL, NULL,
+     "Slurm's time limit of one job, as HH:MM:SS; empty: timeout_seconds and two minutes."},
+    {ROW("jobs", "slurm_memory", SET_TEXT, slurm.memory), "5G", 0, 0, NULL, NULL,
+     "Memory of one job, as sbatch --mem takes it; empty: the partition's default."},
+    {ROW("jobs", "slurm_tmp", SET_TEXT, slurm.tmp), "", 0, 0, NULL, NULL,
+     "Local disk that the node must have, as sbatch --tmp takes it; empty: any."},
+    {ROW("jobs", "slurm_nodes", SET_INT, slurm.nodes), "1", 1, 1024, NULL, NULL,
+     "Nodes that one job gets."},
+    {ROW("jobs", "slurm_tasks_per_node", SET_INT, slurm.tasks_per_node), "1", 1, 1024, NULL, NULL,
+     "Tasks on each node, for a command that starts them itself (srun)."},
+    {ROW("jobs", "slurm_cores", SET_INT, slurm.cores), "1", 1, 1024, NULL, NULL,
+     "Processors that each task gets."},
+    {ROW("jobs", "slurm_query_seconds", SET_INT, slurm.query_seconds), "15", 1, 3600, NULL, "s",
+     "How often squeue is asked while jobs are in the queue."},
+    {ROW("jobs", "slurm_call_seconds", SET_INT, slurm.call_seconds), "60", 1, 3600, NULL, "s",
+     "An sbatch, squeue or scontrol that takes longer is ended; whether the job was taken is then "
+     "asked of the queue."},
     {ROW("log", "level", SET_CHOICE, log_level), "info", 0, 0, "debug|info|warn|error", NULL,
      "What is logged: this level and above."},
     {ROW("log", "file", SET_PATH, log_file), "log/skyferry-pull_%Y%m%d_%H:%M:%S.log", 0, 0, NULL,
@@ -222,6 +251,8 @@ static void settle(struct pull_settings *s, struct config_report *r)
         place_check(s->place[i], keys[i], r);
     if (command_make(s->command, NULL, &command, r))
         command_free(&command);
+    if (strcmp(s->runner, "slurm") == 0)
+        template_check(s, r);
 }
 
 bool pull_settings_load(const struct pull_overrides *o, struct pull_settings *out,

@@ -12,6 +12,13 @@
 #define PULL_PATH 4096
 #define PULL_TEMPLATE 512
 
+/* [jobs] slurm_...: what the script template is filled in with, and how Slurm is asked. */
+struct slurm_settings {
+    char script[PULL_PATH]; /* the template */
+    char partition[128], account[128], qos[128], reservation[128], walltime[32], memory[32], tmp[32];
+    int nodes, tasks_per_node, cores, query_seconds, call_seconds;
+};
+
 struct pull_settings {
     /* as in the file */
     char root[PULL_PATH], state[PULL_PATH];
@@ -29,6 +36,7 @@ struct pull_settings {
     char runner[16], command[2048];
     int ccds_per_job, max_running, timeout_seconds, retries, output_mib;
     bool dry_run, rerun_on_exact;
+    struct slurm_settings slurm;
     char log_level[16], log_file[PULL_PATH], log_format[16];
     /* what follows from it */
     char config[PULL_PATH];       /* the file, "" when there was none */

@@ -118,6 +118,11 @@ static bool add_job(void *ctx, const struct job *j)
     json_object_set_new(o, "reason", text(j->reason));
     json_object_set_new(o, "attempts", json_integer(j->attempts));
     json_object_set_new(o, "folder", text(j->folder));
+    json_object_set_new(o, "batch", text(j->batch));
+    json_object_set_new(o, "batch_state", text(j->batch_state));
+    json_object_set_new(o, "node", text(j->node));
+    json_object_set_new(o, "exit_status",
+                        j->exit_status >= 0 ? json_integer(j->exit_status) : json_null());
     set_time(o, "started", j->started_ns);
     set_time(o, "ended", j->ended_ns);
     json_array_append_new(ctx, o);

@@ -455,10 +455,12 @@ static void a_catalogue_of_before_is_taken_over(void **state)
     static const char *const back[] = {
         "DROP TABLE bundles", "ALTER TABLE exposures DROP COLUMN exact",
         "ALTER TABLE exposures DROP COLUMN renewed_ns", "ALTER TABLE ccds DROP COLUMN made_from",
+        "ALTER TABLE jobs DROP COLUMN batch", "ALTER TABLE jobs DROP COLUMN batch_state",
+        "ALTER TABLE jobs DROP COLUMN node", "ALTER TABLE jobs DROP COLUMN exit_status",
         "PRAGMA user_version = 1"};
     struct exposure lossy = sample("A", "ut160901"), exact = sample("B", "ut160901"),
                     none = sample("C", "ut160901"), got;
-    static const char *const schemas[] = {"SELECT 1", "SELECT 1", "SELECT 1", NULL};
+    static const char *const schemas[] = {"SELECT 1", "SELECT 1", "SELECT 1", "SELECT 1", NULL};
     struct db *db;
     char path[4096];
     bool found;

@@ -1,0 +1,324 @@
+/* Orders in, ends out: the tasks of every array, what their folders tell, and the clock. */
+#include "pull/job_slurm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/fsutil.h"
+#include "common/log.h"
+
+#define TICK_MS 1000
+#define SOON_MS 50
+
+/* ---- what is told of a task ---- */
+
+void slurm_news(struct slurm_task *t, const char *state, const char *node)
+{
+    if (strcmp(t->end.state, state) == 0 && (!node[0] || strcmp(t->end.node, node) == 0))
+        return;
+    pull_text(t->end.state, sizeof t->end.state, "%s", state);
+    if (node[0])
+        pull_text(t->end.node, sizeof t->end.node, "%s", node);
+    t->news = true;
+}
+
+void slurm_ended(struct slurm *q, struct slurm_task *t)
+{
+    t->ended = true;
+    t->end.cancelled = t->cancelled;
+    t->end.news = false;
+    q->wake(q->ctx);
+}
+
+void slurm_soon(struct slurm *q)
+{
+    loop_timer_set(q->tick, SOON_MS, TICK_MS);
+}
+
+/* A claim tells that Slurm took the array, and an end that was not forced from outside is one. */
+static void read_folder(struct slurm_array *a, struct slurm_task *t)
+{
+    struct task_report r;
+    char id[16];
+    if (t->ended || !t->released || !task_look(t->folder, a->key, &r))
+        return;
+    if (a->phase == SLURM_UNSURE && r.batch[0]) {
+        pull_text(id, sizeof id, "%.*s", (int)strcspn(r.batch, "_"), r.batch);
+        slurm_known(a, id);
+    }
+    t->end.started_ns = r.started_ns;
+    if (r.ended_ns == 0 || r.stopped) {
+        if (r.ended_ns == 0)
+            slurm_news(t, "RUNNING", r.node);
+        return;
+    }
+    t->end.ok = r.ok;
+    t->end.exit_status = r.exit_status;
+    t->end.ended_ns = r.ended_ns;
+    pull_text(t->end.words, sizeof t->end.words, "%s", r.words);
+    slurm_news(t, r.ok ? "COMPLETED" : "FAILED", r.node);
+    slurm_ended(a->owner, t);
+}
+
+/* ---- the clock ---- */
+
+static void free_array(struct slurm_array *a)
+{
+    tool_drop(&a->sbatch);
+    while (a->tasks) {
+        struct slurm_task *gone = a->tasks;
+        a->tasks = gone->next;
+        free(gone);
+    }
+    free(a);
+}
+
+static bool all_taken(const struct slurm_array *a)
+{
+    for (const struct slurm_task *t = a->tasks; t; t = t->next)
+        if (!t->taken)
+            return false;
+    return true;
+}
+
+static void forget_finished(struct slurm *q)
+{
+    for (struct slurm_array **p = &q->arrays; *p;) {
+        struct slurm_array *a = *p;
+        if (a->phase == SLURM_GATHERING || a->sbatch || q->probed == a || !all_taken(a)) {
+            p = &a->next;
+            continue;
+        }
+        *p = a->next;
+        free_array(a);
+    }
+}
+
+static bool has_news(const struct slurm *q)
+{
+    for (const struct slurm_array *a = q->arrays; a; a = a->next)
+        for (const struct slurm_task *t = a->tasks; t; t = t->next)
+            if (t->news || (t->ended && !t->taken))
+                return true;
+    return false;
+}
+
+static void on_tick(void *ctx)
+{
+    struct slurm *q = ctx;
+    int64_t now = clock_mono();
+    for (struct slurm_array *a = q->arrays; a; a = a->next) {
+        if (a->phase == SLURM_GATHERING)
+            a->phase = SLURM_DUE;
+        for (struct slurm_task *t = a->tasks; t; t = t->next)
+            read_folder(a, t);
+        if (a->phase == SLURM_DUE && now >= a->due)
+            slurm_submit(a);
+    }
+    forget_finished(q);
+    slurm_ask(q);
+    if (has_news(q))
+        q->wake(q->ctx);
+    if (!q->arrays)
+        loop_timer_set(q->tick, -1, 0);
+}
+
+/* ---- the row's functions ---- */
+
+static enum status draw_key(char key[TASK_KEY], struct fault *why)
+{
+    unsigned char bytes[(TASK_KEY - 1) / 2];
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return fault_errno(why, ST_RETRY, "cannot draw a job's key");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(key + 2 * i, 3, "%02x", bytes[i]);
+    return ST_OK;
+}
+
+static struct slurm_array *new_array(struct slurm *q, const struct job_order *o)
+{
+    struct slurm_array *a = calloc(1, sizeof *a);
+    if (!a)
+        return NULL;
+    a->owner = q;
+    a->group = o->group;
+    pull_text(a->folder, sizeof a->folder, "%.*s",
+              (int)(fs_basename(o->folder) - o->folder) - 1, o->folder);
+    pull_text(a->name, sizeof a->name, "%s", fs_basename(a->folder));
+    a->next = q->arrays;
+    q->arrays = a;
+    return a;
+}
+
+static struct slurm_task *add_task(struct slurm_array *a, const struct job_order *o)
+{
+    struct slurm_task *t = calloc(1, sizeof *t), **last = &a->tasks;
+    if (!t)
+        return NULL;
+    t->id = o->id;
+    t->number = o->number;
+    t->end = (struct job_end){.id = o->id, .exit_status = -1};
+    pull_text(t->folder, sizeof t->folder, "%s", o->folder);
+    while (*last)
+        last = &(*last)->next;
+    *last = t;
+    return t;
+}
+
+static struct slurm_array *by_key(struct slurm *q, const char *key)
+{
+    struct slurm_array *a = q->arrays;
+    while (a && strcmp(a->key, key) != 0)
+        a = a->next;
+    return a;
+}
+
+static enum status slurm_order(struct job_runner *r, const struct job_order *o,
+                               char handle[JOB_HANDLE], struct fault *why)
+{
+    struct slurm *q = (struct slurm *)r;
+    enum status st = ST_OK;
+    q->s = o->settings;
+    struct slurm_array *a = q->arrays;
+    while (a && (a->phase != SLURM_GATHERING || a->group != o->group))
+        a = a->next;
+    if (!a && !(a = new_array(q, o)))
+        return fault(why, ST_RETRY, "out of memory");
+    if (!a->key[0])
+        st = draw_key(a->key, why);
+    if (st == ST_OK)
+        st = task_order(o, a->key, why);
+    if (st == ST_OK && !add_task(a, o))
+        st = fault(why, ST_RETRY, "out of memory");
+    if (st == ST_OK)
+        pull_text(handle, JOB_HANDLE, "slurm %s", a->key);
+    slurm_soon(q); /* also to forget an array that nothing joined */
+    return st;
+}
+
+static struct slurm_task *find(struct slurm *q, int64_t id, struct slurm_array **array)
+{
+    for (struct slurm_array *a = q->arrays; a; a = a->next)
+        for (struct slurm_task *t = a->tasks; t; t = t->next)
+            if (t->id == id && !t->taken) {
+                *array = a;
+                return t;
+            }
+    return NULL;
+}
+
+static void slurm_release(struct job_runner *r, int64_t id)
+{
+    struct slurm *q = (struct slurm *)r;
+    struct slurm_array *a;
+    struct slurm_task *t = find(q, id, &a);
+    if (t)
+        t->released = true;
+}
+
+static bool slurm_poll(struct job_runner *r, struct job_end *out)
+{
+    struct slurm *q = (struct slurm *)r;
+    for (struct slurm_array *a = q->arrays; a; a = a->next)
+        for (struct slurm_task *t = a->tasks; t; t = t->next) {
+            if (t->taken || !(t->ended || t->news))
+                continue;
+            if (a->id[0])
+                pull_text(t->end.batch, sizeof t->end.batch, "%s_%d", a->id, t->number);
+            if (!t->ended)
+                pull_text(t->end.words, sizeof t->end.words, "%s", a->trouble);
+            t->end.news = !t->ended;
+            t->taken = t->ended;
+            t->news = false;
+            *out = t->end;
+            return true;
+        }
+    return false;
+}
+
+static void slurm_cancel(struct job_runner *r, int64_t id)
+{
+    struct slurm *q = (struct slurm *)r;
+    struct slurm_array *a;
+    struct slurm_task *t = find(q, id, &a);
+    if (!t || t->ended)
+        return;
+    t->cancelled = true;
+    if (a->phase <= SLURM_DUE)
+        slurm_ended(q, t); /* Slurm does not have it */
+    slurm_soon(q);
+}
+
+/* Only what another runner left may come here: ours is adopted. */
+static void slurm_bury(struct job_runner *r, const char *handle, const char *job_file)
+{
+    job_local.bury(r, handle, job_file);
+}
+
+static enum status slurm_adopt(struct job_runner *r, const struct job_order *o,
+                               const char *handle, const char *batch, struct fault *why)
+{
+    struct slurm *q = (struct slurm *)r;
+    const char *key = handle + strlen("slurm ");
+    q->s = o->settings;
+    struct slurm_array *a = by_key(q, key);
+    if (!a && !(a = new_array(q, o)))
+        return fault(why, ST_FATAL, "out of memory");
+    struct slurm_task *t = add_task(a, o);
+    if (!t)
+        return fault(why, ST_FATAL, "out of memory");
+    t->released = true;
+    pull_text(a->key, sizeof a->key, "%s", key);
+    a->phase = a->id[0] ? SLURM_QUEUED : SLURM_UNSURE;
+    a->since = clock_mono();
+    if (batch[0] && !a->id[0]) {
+        pull_text(a->id, sizeof a->id, "%.*s", (int)strcspn(batch, "_"), batch);
+        a->phase = SLURM_QUEUED;
+    }
+    slurm_soon(q);
+    return ST_OK;
+}
+
+static void slurm_close(struct job_runner **r)
+{
+    struct slurm *q = (struct slurm *)*r;
+    if (!q)
+        return;
+    tool_drop(&q->query);
+    tool_drop(&q->probe);
+    tool_drop(&q->cancel);
+    while (q->arrays) {
+        struct slurm_array *gone = q->arrays;
+        q->arrays = gone->next;
+        free_array(gone);
+    }
+    loop_timer_free(&q->tick);
+    free(q);
+    *r = NULL;
+}
+
+static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
+                              struct job_runner **out, struct fault *why)
+{
+    struct slurm *q = calloc(1, sizeof *q);
+    if (q)
+        q->tick = loop_timer_new(loop, on_tick, q);
+    if (!q || !q->tick) {
+        free(q);
+        return fault(why, ST_FATAL, "out of memory");
+    }
+    q->base.row = &job_slurm;
+    q->loop = loop;
+    q->wake = wake;
+    q->ctx = ctx;
+    *out = &q->base;
+    return ST_OK;
+}
+
+const struct job_runner_row job_slurm = {"slurm",    slurm_open,   slurm_order, slurm_release,
+                                         slurm_poll, slurm_cancel, slurm_bury,  slurm_close,
+                                         slurm_adopt};

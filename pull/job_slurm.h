@@ -1,0 +1,83 @@
+/* The Slurm runner's own nouns, shared by job_slurm.c (orders in, ends out), job_slurm_submit.c
+ * (script and sbatch) and job_slurm_queue.c (squeue, scontrol, sacct).
+ *
+ * Exactly once: a submission has a key, drawn at random, which stands in the catalogue before
+ * sbatch is called, and in the array's name and comment. Whatever becomes of sbatch or of us,
+ * the array is looked for by its key; only when the queue, asked twice after the last sbatch had
+ * ended, does not know it, and no task has claimed its folder, is it submitted again, with the
+ * same key. Should a call that was lost arrive after that all the same, its tasks find their
+ * folders claimed and go away (job_task.h). Main thread only. */
+#ifndef SKYFERRY_PULL_JOB_SLURM_H
+#define SKYFERRY_PULL_JOB_SLURM_H
+
+#include "pull/job_runner.h"
+#include "pull/job_task.h"
+#include "pull/job_tool.h"
+#include "pull/settings.h"
+
+enum slurm_phase {
+    SLURM_GATHERING,  /* orders of this moment are joining it */
+    SLURM_DUE,        /* to be submitted when `due` is past */
+    SLURM_SUBMITTING, /* sbatch runs */
+    SLURM_UNSURE,     /* the queue is to say whether it has it */
+    SLURM_QUEUED      /* Slurm has it, by the name `id` */
+};
+
+struct slurm_task {
+    struct slurm_task *next;
+    int64_t id;
+    int number;
+    char folder[PULL_PATH]; /* .../NAME/qN */
+    bool released, ended, taken; /* ended: `end` is to be polled */
+    bool cancelled, asked;       /* asked: scancel was called for it */
+    bool told;                   /* by the squeue that is being read */
+    bool news;
+    int strange;            /* answers in a row in which the queue thought it over or unknown */
+    struct job_end end;
+};
+
+struct slurm_array {
+    struct slurm_array *next;
+    struct slurm *owner;
+    char key[TASK_KEY], id[16]; /* id: Slurm's; "" not known */
+    int64_t group;
+    char folder[PULL_PATH], name[256];
+    enum slurm_phase phase;
+    int64_t due, since; /* clock_mono; since: sbatch ended, or we began */
+    int misses, refused;
+    char trouble[256];  /* what is in the way, said once */
+    struct tool *sbatch;
+    struct slurm_task *tasks;
+};
+
+struct slurm {
+    struct job_runner base;
+    struct loop *loop;
+    void (*wake)(void *ctx);
+    void *ctx;
+    const struct pull_settings *s; /* NULL before the first order */
+    struct loop_timer *tick;
+    struct slurm_array *arrays;
+    struct tool *query, *probe, *cancel;
+    int64_t query_due, asked_at;
+    bool deaf;                   /* squeue did not answer: said once */
+    struct slurm_array *probed;  /* whose task the probe is about; NULL when gone meanwhile */
+    struct slurm_task *probed_task;
+};
+
+/* job_slurm_submit.c: writes the script; begins sbatch when the array is due. */
+enum status slurm_script(const struct pull_settings *s, const char *folder, int first,
+                         const char *key, char path[PULL_PATH], struct fault *why);
+void slurm_submit(struct slurm_array *a);
+/* Slurm has it under this name. */
+void slurm_known(struct slurm_array *a, const char *id);
+
+/* job_slurm_queue.c: asks what is to be asked now, one call of a kind at a time. */
+void slurm_ask(struct slurm *q);
+
+/* job_slurm.c: what the others tell of a task. */
+void slurm_news(struct slurm_task *t, const char *state, const char *node);
+void slurm_ended(struct slurm *q, struct slurm_task *t);
+void slurm_soon(struct slurm *q);
+
+#endif
