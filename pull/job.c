@@ -1,4 +1,4 @@
-#include "pull/job.h"
+#include "pull/job_inner.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,34 +9,13 @@
 #include "common/crashpoint.h"
 #include "common/fsutil.h"
 #include "common/log.h"
-#include "pull/command.h"
 #include "pull/flow.h"
 #include "pull/job_files.h"
-#include "pull/job_runner.h"
 #include "pull/quality.h"
 
 #define AGAIN_S 5    /* after the first failure; longer after the next */
 #define BATCH_MOST 4096 /* jobs handed to a batch system when no setting says */
 #define BLOCKED_S 30 /* when the program itself cannot be begun */
-
-struct running {
-    struct running *next;
-    int64_t id, exposure;
-};
-
-/* An end that the catalogue could not take yet. */
-struct unrecorded {
-    struct unrecorded *next;
-    struct job_end end;
-};
-
-struct jobs {
-    const struct job_runner_row *row;
-    struct job_runner *runner;
-    struct running *running;
-    int count;
-    struct unrecorded *ends, **last_end;
-};
 
 const struct job_runner_row *job_runner_find(const char *name)
 {
@@ -60,7 +39,7 @@ int jobs_running(const struct agent *a)
 
 /* ---- the list of what runs ---- */
 
-static enum status note_running(struct jobs *jobs, const struct job *j, struct fault *why)
+enum status job_note_running(struct jobs *jobs, const struct job *j, struct fault *why)
 {
     struct running *r = malloc(sizeof *r);
     if (!r)
@@ -71,7 +50,7 @@ static enum status note_running(struct jobs *jobs, const struct job *j, struct f
     return ST_OK;
 }
 
-static void forget_running(struct jobs *jobs, int64_t id)
+void job_forget_running(struct jobs *jobs, int64_t id)
 {
     for (struct running **p = &jobs->running; *p; p = &(*p)->next) {
         if ((*p)->id != id)
@@ -263,13 +242,13 @@ static enum status record_ends(struct agent *a, struct fault *why)
         if (!jobs->ends)
             jobs->last_end = &jobs->ends;
         if (!done->end.news)
-            forget_running(jobs, done->end.id);
+            job_forget_running(jobs, done->end.id);
         free(done);
     }
     return st;
 }
 
-static void on_wake(void *ctx)
+void jobs_on_wake(void *ctx)
 {
     struct agent *a = ctx;
     struct job_end end;
@@ -326,14 +305,7 @@ static enum status make_order(struct agent *a, const struct job *j, const struct
     return st;
 }
 
-/* What the runner gets; the order's texts are in here, the program's words only with `words`. */
-struct making {
-    char program[PULL_PATH], folder[PULL_PATH], job_file[PULL_PATH], result[PULL_PATH];
-    struct command c;
-    struct job_order o;
-};
-
-static void prepare(struct agent *a, const struct job *j, struct making *m)
+void job_prepare(struct agent *a, const struct job *j, struct making *m)
 {
     *m = (struct making){0};
     pull_path(&a->s, j->folder, m->folder);
@@ -351,7 +323,7 @@ static enum status begin(struct agent *a, struct job *j, const struct exposure *
 {
     struct job_runner *runner = a->jobs->runner;
     struct making m;
-    prepare(a, j, &m);
+    job_prepare(a, j, &m);
     enum status st = make_order(a, j, x, &m.c, m.program, why);
     if (st == ST_OK)
         st = job_clean(&a->s, j, why);
@@ -391,12 +363,12 @@ static enum status start(struct agent *a, struct job *j, struct fault *why)
     j->ended_ns = 0;
     j->batch[0] = j->batch_state[0] = j->node[0] = '\0';
     j->exit_status = -1;
-    st = note_running(a->jobs, j, why);
+    st = job_note_running(a->jobs, j, why);
     if (st == ST_OK)
         st = catalogue_put_job(a->cat, j, why);
     if (st != ST_OK) {
         /* Never released, so nothing of it ran; its end is no row's. */
-        forget_running(a->jobs, j->id);
+        job_forget_running(a->jobs, j->id);
         a->jobs->runner->row->cancel(a->jobs->runner, j->id);
         return st;
     }
@@ -429,124 +401,4 @@ enum status jobs_look(struct agent *a, struct fault *why)
         st = start(a, &w.items[i], why);
     free(w.items);
     return st;
-}
-
-/* ---- opening and closing ---- */
-
-struct rows {
-    struct job *items;
-    size_t count, room;
-};
-
-static bool note_row(void *ctx, const struct job *j)
-{
-    struct rows *rows = ctx;
-    if (rows->count == rows->room) {
-        size_t room = rows->room ? 2 * rows->room : 16;
-        struct job *bigger = realloc(rows->items, room * sizeof *bigger);
-        if (!bigger)
-            return false;
-        rows->items = bigger;
-        rows->room = room;
-    }
-    rows->items[rows->count++] = *j;
-    return true;
-}
-
-/* True when another runner has it than the one of now: a handle begins with its runner's name. */
-static bool is_foreign(const struct agent *a, const struct job *j)
-{
-    size_t len = strlen(job_slurm.name);
-    return a->jobs->row != &job_slurm && strncmp(j->handle, job_slurm.name, len) == 0 &&
-           j->handle[len] == ' ';
-}
-
-static bool is_ours_to_adopt(const struct agent *a, const struct job *j)
-{
-    const struct job_runner_row *row = a->jobs->row;
-    size_t len = strlen(row->name);
-    return row->adopt && strncmp(j->handle, row->name, len) == 0 && j->handle[len] == ' ';
-}
-
-static enum status adopt(struct agent *a, const struct job *j, struct fault *why)
-{
-    struct making m;
-    prepare(a, j, &m);
-    enum status st = a->jobs->runner->row->adopt(a->jobs->runner, &m.o, j->handle, j->batch, why);
-    return st == ST_OK ? note_running(a->jobs, j, why) : st;
-}
-
-static enum status wait_again(struct agent *a, struct job *j, bool bury, struct fault *why)
-{
-    char job_file[PULL_PATH];
-    job_path(&a->s, j, "job.json", job_file);
-    if (bury)
-        a->jobs->runner->row->bury(a->jobs->runner, j->handle, job_file);
-    j->state = JOB_WAITING;
-    j->attempts--;
-    j->due_ns = 0;
-    j->handle[0] = '\0';
-    enum status st = catalogue_put_job(a->cat, j, why);
-    if (st == ST_OK && bury)
-        log_info(AT(.stage = "job"), "%s was running when the agent ended: run again", j->folder);
-    return st;
-}
-
-/* Every row that says "running" waits again, or is taken up again where it goes on without us;
- * `bury` ends what may be left of it. */
-static enum status take_back(struct agent *a, bool bury, struct fault *why)
-{
-    struct rows rows = {0};
-    enum status st = catalogue_jobs_in(a->cat, JOB_RUNNING, note_row, &rows, why);
-    for (size_t i = 0; st == ST_OK && i < rows.count; i++) {
-        struct job *j = &rows.items[i];
-        if (is_foreign(a, j) && !bury)
-            continue;
-        if (is_foreign(a, j))
-            st = fault(why, ST_FATAL, "%s is in Slurm's queue (%s): start with [jobs] runner = "
-                       "slurm until its jobs have ended", j->folder, j->batch);
-        else if (!is_ours_to_adopt(a, j))
-            st = wait_again(a, j, bury, why);
-        else if (bury)
-            st = adopt(a, j, why);
-    }
-    free(rows.items);
-    return st;
-}
-
-enum status jobs_open(struct agent *a, struct fault *why)
-{
-    const struct job_runner_row *row = job_runner_find(a->s.runner);
-    if (!row)
-        return fault(why, ST_FATAL, "[jobs] runner '%s' is unknown", a->s.runner);
-    a->jobs = calloc(1, sizeof *a->jobs);
-    if (!a->jobs)
-        return fault(why, ST_FATAL, "out of memory");
-    a->jobs->row = row;
-    a->jobs->last_end = &a->jobs->ends;
-    enum status st = row->open(a->loop, on_wake, a, &a->jobs->runner, why);
-    if (st == ST_OK)
-        st = take_back(a, true, why);
-    return st;
-}
-
-void jobs_close(struct agent *a)
-{
-    struct fault why;
-    if (!a->jobs)
-        return;
-    if (a->jobs->runner) {
-        a->jobs->runner->row->close(&a->jobs->runner);
-        if (take_back(a, false, &why) != ST_OK)
-            log_error(AT(.stage = "job"), "%s", why.text);
-    }
-    while (a->jobs->running)
-        forget_running(a->jobs, a->jobs->running->id);
-    while (a->jobs->ends) {
-        struct unrecorded *gone = a->jobs->ends;
-        a->jobs->ends = gone->next;
-        free(gone);
-    }
-    free(a->jobs);
-    a->jobs = NULL;
 }

@@ -1,11 +1,14 @@
 /* The flow's two steps about jobs: making them from placed ccds, and settling when all ended. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/crashpoint.h"
+#include "common/fsutil.h"
 #include "common/log.h"
 #include "pull/flow.h"
 #include "pull/job.h"
 #include "pull/job_files.h"
+#include "pull/job_slurm.h"
 
 /* What jobs_make hands to its record; between the two, a ccd's `job` is a job's number. */
 struct plan {
@@ -68,6 +71,24 @@ static void group(struct plan *p, int per_job)
     p->last = kept ? (int)p->ccds[kept - 1].job : p->first - 1;
 }
 
+/* What sbatch would get; the key is drawn when it is submitted. */
+static void write_script(struct agent *a, const struct exposure *x, int first)
+{
+    struct job j;
+    struct fault why;
+    char folder[PULL_PATH], path[PULL_PATH];
+    enum status st = new_job(a, x, first, &j, &why);
+    if (st == ST_OK) {
+        pull_text(folder, sizeof folder, "%s/%.*s", a->s.root,
+                  (int)(fs_basename(j.folder) - j.folder) - 1, j.folder);
+        st = slurm_script(&a->s, folder, first, "dry-run", path, &why);
+    }
+    if (st == ST_OK)
+        log_info(AT(.stage = "job", .exposure = x->name), "the batch script is %s", path);
+    else
+        log_error(AT(.stage = "job", .exposure = x->name), "no batch script: %s", why.text);
+}
+
 void jobs_make(struct agent *a, struct flight *f)
 {
     struct plan p = {0};
@@ -89,6 +110,8 @@ void jobs_make(struct agent *a, struct flight *f)
         crash_point("pull:jobfiles");
         f->work = &p;
         f->record = record;
+        if (a->s.dry_run && p.count > 0 && strcmp(a->s.runner, job_slurm.name) == 0)
+            write_script(a, &f->x, p.first);
         if (a->s.dry_run && p.count > 0)
             log_info(AT(.stage = "job", .exposure = f->x.name), "%d job files written, none is "
                      "started ([jobs] dry_run)", p.last - p.first + 1);

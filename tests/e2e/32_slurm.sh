@@ -23,6 +23,7 @@ echo "out of $SLURM_ARRAY_TASK_ID"
 case $(jq -r .exposure.object "$SKYFERRY_JOB") in
 Fail*) echo "no flat" >&2; exit 3 ;;
 Long) sleep 600 ;;
+Gone) sleep 601 ;;
 Some) sleep 1 ;;
 esac
 jq -c '{ccds: [.ccds[] | {ccd, noise: 2.5}]}' "$SKYFERRY_JOB" >"$SKYFERRY_RESULT"
@@ -31,7 +32,7 @@ chmod +x "$WORK/job"
 # slurm_conf [SECTION.KEY=VALUE...]: runner = slurm, asked every second.
 slurm_conf() {
     write_pull jobs.runner=slurm jobs.command="$WORK/job" jobs.ccds_per_job=2 jobs.retries=0 \
-        jobs.slurm_memory=10M jobs.slurm_query_seconds=1 jobs.slurm_call_seconds=5 \
+        jobs.slurm_memory=10M jobs.slurm_query_seconds=1 jobs.slurm_call_seconds=2 \
         jobs.timeout_seconds=60 "$@"
 }
 slurm_conf
@@ -71,10 +72,111 @@ eventually "a failed task is a failed job" 30 has_jobs Fail .state '["failed","f
 same "with its exit status" "$(jobs_of Fail .exit_status)" '[3,3]'
 same "and its last words" "$(jobs_of Fail .reason)" '["exit status 3: no flat","exit status 3: no flat"]'
 
-expose Long
-eventually "tasks that run are seen to" 30 has_jobs Long '[.state, .batch_state]' '[["running","RUNNING"],["running","RUNNING"]]'
+expose Gone
+eventually "tasks that run are seen to" 30 has_jobs Gone '[.state, .batch_state]' '[["running","RUNNING"],["running","RUNNING"]]'
 scancel --me
-eventually "cancelled behind our back: failed, in words" 30 has_jobs Long '.state, .batch_state' '["failed","CANCELLED","failed","CANCELLED"]'
-jobs_of Long .reason >"$WORK/reason"
+eventually "cancelled behind our back: failed, in words" 30 has_jobs Gone '.state, .batch_state' '["failed","CANCELLED","failed","CANCELLED"]'
+jobs_of Gone .reason >"$WORK/reason"
 says "that name the job" "$WORK/reason" "Slurm's job [0-9]+_1: CANCELLED"
+
+# ---- exactly once ----
+
+# crash POINT OBJECT: the daemon dies at the point and is started again.
+crash() {
+    stop pull
+    SKYFERRY_CRASH_AT=$1 start_pull
+    expose "$2"
+    wait_for 20 died || fail "$1: the daemon passes there"
+    wait "${PID[pull]}" 2>/dev/null
+    unset "PID[pull]"
+    start_pull
+}
+died() { ! running pull || [ "$(ps -o state= -p "${PID[pull]}")" = Z ]; }
+# submissions OBJECT: how many arrays of it Slurm knows.
+submissions() { squeue -h --me -t all -r -o '%F|%j' | grep -F "|$(name_of "$1")." | sort -u | cut -d'|' -f1 | uniq | wc -l; }
+for point in pull:jobstarted slurm:before slurm:submitted pull:jobended; do
+    object=At${point##*:}
+    crash $point "$object"
+    eventually "killed at $point: done after a restart" 40 has_jobs "$object" .state '["done","done"]'
+    once "$object"
+done
+same "killed before the submission was noted: Slurm has it once" "$(submissions Atsubmitted)" 1
+
+# A daemon that ends leaves the queue alone, and takes it up again.
+expose Some
+eventually "jobs run" 20 has_jobs Some .batch_state '["RUNNING","RUNNING"]'
+stop pull
+start_pull
+eventually "what ran while the daemon was away is done" 30 has_jobs Some .state '["done","done"]'
+once Some
+
+# ---- slurmctld away, a task put back into the queue ----
+"$TOP/tests/slurm/daemons" "$SLURM" stop-controller
+expose Away
+eventually "without slurmctld jobs wait" 30 eval '[ "$(pull status --json "$(name_of Away)" | jq -r ".exposures[0].job_list[0].reason")" != "" ]'
+eventually "and it is said" 10 grep -q "squeue does not answer, jobs wait" "$FAR/pull.log"
+"$TOP/tests/slurm/daemons" "$SLURM" start-controller
+eventually "it is back: they are done" 40 has_jobs Away .state '["done","done"]'
+once Away
+expose Long
+eventually "two tasks run" 20 has_jobs Long .batch_state '["RUNNING","RUNNING"]'
+batch=$(jobs_of Long .batch | jq -r '.[0]')
+sed -i 's/^Long) .*/Long) ;;/' "$WORK/job"
+scontrol requeue "$batch"
+eventually "a requeued task waits again" 20 eval '[ "$(jobs_of Long .batch_state | jq -r ".[0]")" = PENDING ]'
+wait_for 10 scontrol update JobId="$batch" StartTime=now
+eventually "and is done under the same name" 30 eval '[ "$(jobs_of Long "[.state, .batch]" | jq -c ".[0]")" = "[\"done\",\"$batch\"]" ]'
+same "in the first submission" "$(submissions Long)" 1
+scancel --me
+
+# fake BODY: an sbatch in front of the real one.
+fake() {
+    mkdir -p "$WORK/bin"
+    { echo '#!/bin/bash'; echo "real=$(PATH=/usr/bin command -v sbatch); echo x >>$WORK/calls"; echo "$1"; } >"$WORK/bin/sbatch"
+    chmod +x "$WORK/bin/sbatch"
+    rm -f "$WORK/calls"
+}
+stop pull
+fake 'exit 1'
+slurm_conf
+PATH=$WORK/bin:$PATH start_pull
+wait_for 10 eval 'pull status --json | jq -e ".daemon > 0"'
+# misbehaves OBJECT SENTENCE BODY: its first call, and no other, does BODY.
+misbehaves() {
+    fake "[ \$(wc -l <$WORK/calls) -gt 1 ] && exec \$real \"\$@\"; $3"
+    expose "$1"
+    eventually "sbatch $2: the jobs are done" 40 has_jobs "$1" .state '["done","done"]'
+    once "$1"
+    [ "$1" = Late ] || same "sbatch $2: one submission" "$(submissions "$1")" 1
+}
+misbehaves Taken "takes them and dies" '$real "$@" >/dev/null; kill -KILL $$'
+same "and is not called again" "$(wc -l <"$WORK/calls")" 1
+misbehaves Hung "takes them and hangs" '$real "$@" >/dev/null; sleep 300'
+misbehaves Refused "fails" 'echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1'
+says "what it complained of is said" "$FAR/pull.log" "sbatch did not take its jobs.*Socket timed out"
+misbehaves Words "answers with other words" '$real "$@" >/dev/null; echo "Submitted. Have a nice day"'
+# The call that was lost arrives after the second one.
+misbehaves Late "is heard too late" '(sleep 4; exec $real "$@") >/dev/null 2>&1 & exit 1'
+eventually "sbatch is heard too late: both came" 10 eval '[ "$(submissions Late)" = 2 ]'
+wait_for 10 eval '[ -z "$(squeue -h --me)" ]'
+once Late
+
+# ---- a dry run, and templates that cannot be used ----
+stop pull
+slurm_conf jobs.dry_run=yes jobs.slurm_partition=night
+start_pull
+before=$(squeue -h --me -t all -r | wc -l)
+expose Dry
+eventually "a dry run comes to an end" 20 has_jobs Dry .state '["dry","dry"]'
+script=$(folder_of Dry)/$(name_of Dry)_q1.sbatch
+says "its script is written" "$script" '^#SBATCH --partition=night$'
+check "sbatch would take it" sbatch --test-only --array=1-2 "$script"
+same "and nothing is submitted" "$(squeue -h --me -t all -r | wc -l)" "$before"
+sed 's/{partition}/{queue}/' "$TOP/etc/jobs/slurm.sbatch" >"$WORK/bad.sbatch"
+slurm_conf jobs.slurm_template="$WORK/bad.sbatch"
+exits "an unknown placeholder is an error at start" 2 pull run
+says "that names it, its line and what there is" "$WORK/out" "bad.sbatch:[0-9]+: '\{queue\}' is no placeholder; there are .*\{partition\}"
+slurm_conf jobs.slurm_template="$WORK/none.sbatch"
+exits "a template that is not there, too" 2 pull run
+says "with its path" "$WORK/out" "none.sbatch"
 finish
