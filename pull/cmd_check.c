@@ -204,6 +204,25 @@ static void check_events(struct findings *f)
     }
 }
 
+static void check_slurm(struct findings *f)
+{
+    static const char *const programs[] = {"sbatch", "squeue", "scontrol", "scancel"};
+    const struct slurm_settings *m = &f->s->slurm;
+    char path[PULL_PATH];
+    for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++)
+        if (!command_find(programs[i], path, sizeof path)) {
+            bad(f, true, "slurm: there is no program '%s' in PATH", programs[i]);
+            remedy("apt-get install slurm-client, or run where the site has it");
+            return;
+        }
+    good(f, "slurm: partition %s, account %s", m->partition[0] ? m->partition : "by default",
+         m->account[0] ? m->account : "by default");
+    if (!m->reservation[0]) {
+        bad(f, false, "slurm: no reservation: jobs wait for free nodes like everybody's");
+        remedy("set [jobs] slurm_reservation when there is one for the night");
+    }
+}
+
 static void check_jobs(struct findings *f)
 {
     const struct pull_settings *s = f->s;
@@ -217,6 +236,8 @@ static void check_jobs(struct findings *f)
         bad(f, true, "jobs: there is no program '%s'", c.argc ? c.argv[0] : s->command);
         remedy("set [jobs] command, or install it beside skyferry-pull or in PATH");
     }
+    if (strcmp(s->runner, "slurm") == 0)
+        check_slurm(f);
     bool measures = c.argc && strcmp(fs_basename(c.argv[0]), "skyferry-measure") == 0;
     if (measures && !command_find("source-extractor", path, sizeof path) &&
         !command_find("sex", path, sizeof path)) {

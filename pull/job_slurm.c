@@ -46,7 +46,7 @@ static void read_folder(struct slurm_array *a, struct slurm_task *t)
     char id[16];
     if (t->ended || !t->released || !task_look(t->folder, a->key, &r))
         return;
-    if (a->phase == SLURM_UNSURE && r.batch[0]) {
+    if ((a->phase == SLURM_UNSURE || a->phase == SLURM_SUBMITTING) && r.batch[0]) {
         pull_text(id, sizeof id, "%.*s", (int)strcspn(r.batch, "_"), r.batch);
         slurm_known(a, id);
     }

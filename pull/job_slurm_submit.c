@@ -39,8 +39,8 @@ static void put_off(struct slurm_array *a, const char *words)
     if (strcmp(a->trouble, words) == 0)
         return;
     pull_text(a->trouble, sizeof a->trouble, "%s", words);
-    log_error(AT(.stage = "job", .exposure = a->name), "sbatch did not take its jobs, they are "
-              "tried again: %s", words);
+    log_error(AT(.stage = "job", .exposure = a->name), "sbatch did not confirm its jobs; what Slurm "
+              "does not have is submitted again: %s", words);
     for (struct slurm_task *t = a->tasks; t; t = t->next)
         t->news = !t->ended;
 }
@@ -80,6 +80,8 @@ static void on_sbatch(void *ctx, const struct tool_end *end)
     char id[16], words[256];
     a->sbatch = NULL;
     crash_point("slurm:submitted");
+    if (a->phase == SLURM_QUEUED)
+        return; /* a task's claim told sooner */
     if (!end->late && end->status == 0 && read_id(end->out, id, sizeof id)) {
         slurm_known(a, id);
         return;

@@ -62,6 +62,10 @@ same "their names, states, statuses and node are known" \
     "$(jq -nc --arg n "$(hostname -s)" '["1","2"] | map([., "COMPLETED", 0, $n])')"
 same "their figures are in the catalogue" \
     "$(pull status --json "$(name_of Fine)" | jq -c '[.exposures[0].ccd_list[].noise] | unique')" '[2.5]'
+pull status "$(name_of Fine)" >"$WORK/detail"
+says "status shows where it ran" "$WORK/detail" "Slurm [0-9]+_1 COMPLETED on $(hostname -s)"
+pull check >"$WORK/detail"
+says "check says what Slurm is asked for" "$WORK/detail" "^ok +slurm: partition by default"
 folder=$(folder_of Fine)
 same "their output is kept" "$(cat "$folder/q2/out")" "out of 2"
 check "the script's too" test -f "$folder/q2/slurm.out"
@@ -106,6 +110,10 @@ same "killed before the submission was noted: Slurm has it once" "$(submissions 
 expose Some
 eventually "jobs run" 20 has_jobs Some .batch_state '["RUNNING","RUNNING"]'
 stop pull
+write_pull
+exits "another runner does not begin what Slurm has" 1 pull run
+says "and says what to do" "$WORK/out" "in Slurm's queue .*start with \[jobs\] runner = slurm"
+slurm_conf
 start_pull
 eventually "what ran while the daemon was away is done" 30 has_jobs Some .state '["done","done"]'
 once Some
@@ -153,7 +161,7 @@ misbehaves Taken "takes them and dies" '$real "$@" >/dev/null; kill -KILL $$'
 same "and is not called again" "$(wc -l <"$WORK/calls")" 1
 misbehaves Hung "takes them and hangs" '$real "$@" >/dev/null; sleep 300'
 misbehaves Refused "fails" 'echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1'
-says "what it complained of is said" "$FAR/pull.log" "sbatch did not take its jobs.*Socket timed out"
+says "what it complained of is said" "$FAR/pull.log" "sbatch did not confirm its jobs.*Socket timed out"
 misbehaves Words "answers with other words" '$real "$@" >/dev/null; echo "Submitted. Have a nice day"'
 # The call that was lost arrives after the second one.
 misbehaves Late "is heard too late" '(sleep 4; exec $real "$@") >/dev/null 2>&1 & exit 1'
