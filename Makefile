@@ -61,6 +61,8 @@ $(B)/simcam: $(SIMCAM)
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS)
 $(B)/wan-relay: $(B)/tests/wan/relay.c.o
 	$(call say,LINK)$(CC_used) $(OPT) -o $@ $^
+$(B)/scale-season: $(B)/tests/scale/season.c.o $(filter-out %/main.c.o,$(PULL)) $(B)/libcommon.a
+	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS)
 $(B)/codec-bench: $(BENCH) $(B)/libcommon.a
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS)
 
@@ -136,6 +138,9 @@ bench-wan:                                ## against the public file movers on l
 	@scripts/deps bench
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
 	@tests/wan/bench
+bench-scale:                              ## a catalogue of 100,000 exposures (2 minutes, 3 GB of disk)
+	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs build/gcc/scale-season
+	@tests/scale/bench
 wan-limit:                                ## rate_mbit on a long line in a box (root, 3 minutes)
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
 	@tests/wan/limit
@@ -175,4 +180,4 @@ help:                                     ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | \
 	    awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan bench-latency wan-cuts wan-long-cut wan-limit wan-overload fresh-check etc install clean help
+.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan bench-scale bench-latency wan-cuts wan-long-cut wan-limit wan-overload fresh-check etc install clean help

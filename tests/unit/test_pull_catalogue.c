@@ -457,6 +457,7 @@ static void a_catalogue_of_before_is_taken_over(void **state)
         "ALTER TABLE exposures DROP COLUMN renewed_ns", "ALTER TABLE ccds DROP COLUMN made_from",
         "ALTER TABLE jobs DROP COLUMN batch", "ALTER TABLE jobs DROP COLUMN batch_state",
         "ALTER TABLE jobs DROP COLUMN node", "ALTER TABLE jobs DROP COLUMN exit_status",
+        "DROP INDEX exposures_waiting", "DROP INDEX jobs_waiting", "DROP INDEX requests_exposure",
         "PRAGMA user_version = 1"};
     struct exposure lossy = sample("A", "ut160901"), exact = sample("B", "ut160901"),
                     none = sample("C", "ut160901"), got;
