@@ -15,6 +15,7 @@
 #include "pull/flow.h"
 #include "pull/intake.h"
 #include "pull/job.h"
+#include "pull/lease.h"
 #include "pull/part.h"
 
 #define PAUSE_S 10
@@ -131,6 +132,16 @@ static struct agent *agent_new(const struct pull_settings *s)
     return a;
 }
 
+static void on_lost(void *ctx, int fd)
+{
+    struct agent *a = ctx;
+    struct fault why;
+    loop_forget(a->loop, fd);
+    fault(&why, ST_FATAL, "another skyferry-pull has taken over the lease of the store %s, as this "
+          "one gave no sign of life for %d s: it stops", a->s.root, a->s.lease_seconds);
+    agent_trouble(a, &why);
+}
+
 enum status agent_open(const struct pull_settings *s, struct agent **out, struct fault *why)
 {
     struct agent *a = agent_new(s);
@@ -141,11 +152,15 @@ enum status agent_open(const struct pull_settings *s, struct agent **out, struct
     if (st == ST_OK)
         st = fs_lock(s->lock, &a->lock_fd, why);
     if (st == ST_OK)
+        st = lease_take(s->root, s->lease_seconds, &a->lease, why);
+    if (st == ST_OK)
         warn_of_remote(s);
     if (st == ST_OK)
         st = catalogue_open(s->catalogue, false, &a->cat, why);
     if (st == ST_OK)
         st = loop_open(&a->loop, why);
+    if (st == ST_OK)
+        st = loop_read(a->loop, lease_lost_fd(a->lease), on_lost, a, why);
     if (st == ST_OK && !(a->look = loop_timer_new(a->loop, on_look, a)))
         st = fault(why, ST_FATAL, "out of memory");
     if (st == ST_OK)
@@ -296,6 +311,7 @@ void agent_close(struct agent **out)
     loop_timer_free(&a->expire);
     loop_close(&a->loop);
     catalogue_close(&a->cat);
+    lease_release(&a->lease);
     if (a->lock_fd >= 0)
         close(a->lock_fd);
     free(a->chosen);

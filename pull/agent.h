@@ -13,6 +13,7 @@
 struct agent;
 struct early;
 struct intake;
+struct lease;
 struct drops;
 struct jobs;
 
@@ -41,12 +42,13 @@ struct agent {
     int64_t *chosen;         /* exposures to work on; NULL: all */
     size_t chosen_count;
     int lock_fd;
+    struct lease *lease;     /* on the store, against daemons on other machines */
     int settle_s;            /* a tar without a receipt is not looked at before it is this old */
     bool stopping;
     struct fault end;        /* grade ST_OK unless the agent had to stop */
 };
 
-/* Locks the store (WAIT: another process has it), makes its folders, opens the catalogue,
+/* Locks the store (WAIT: another process, here or on another machine, has it), makes its folders, opens the catalogue,
  * starts the pool, takes back jobs that a crash left behind. */
 enum status agent_open(const struct pull_settings *s, struct agent **out, struct fault *why);
 /* TERM and INT end it, HUP reads the settings again, USR1 makes it look. Before agent_run. */

@@ -12,6 +12,7 @@
 #include "pull/catalogue.h"
 #include "pull/command.h"
 #include "pull/commands.h"
+#include "pull/lease.h"
 
 struct findings {
     const struct pull_settings *s;
@@ -161,9 +162,13 @@ static void check_state(struct findings *f)
         good(f, "catalogue: %s (%s)", s->catalogue, kind);
     }
     catalogue_close(&cat);
+    struct lease_holder other;
     long pid = fs_lock_holder(s->lock);
     if (pid)
         good(f, "daemon: runs, process %ld", pid);
+    else if (lease_read(s->root, &other) && other.silent_s <= s->lease_seconds)
+        good(f, "daemon: runs on %s, process %ld; one that is started here will refuse", other.host,
+             other.pid);
     else
         good(f, "daemon: does not run; exposures are received all the same");
 }

@@ -23,7 +23,7 @@ struct pull_settings {
     /* as in the file */
     char root[PULL_PATH], state[PULL_PATH];
     double min_free_gib;
-    int keep_parts_days, rescan_seconds;
+    int keep_parts_days, rescan_seconds, lease_seconds;
     bool keep_lossy;
     char drops[PULL_PATH];
     char place[3][PULL_TEMPLATE]; /* by enum obstype: science, flat, bias */

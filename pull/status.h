@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "pull/catalogue.h"
+#include "pull/lease.h"
 
 struct status_picture {
     struct catalogue *cat; /* NULL: there is none yet */
@@ -14,7 +15,8 @@ struct status_picture {
     int name_count;        /* 0: the table of all */
     const char *night;     /* NULL: any */
     int limit;             /* exposures in the table; <= 0: all */
-    long daemon;           /* its pid, 0: none runs */
+    long daemon;           /* its pid, 0: none runs here */
+    struct lease_holder elsewhere; /* with another state folder or machine; pid 0: none */
     const char *root;
     int64_t now_ns;
     int unknown, faulty;   /* out: names that match nothing; named exposures that are not whole */
