@@ -42,7 +42,10 @@ make_hdu(const struct exposure *e, const struct ccd *ccd, const struct scene *sc
     char why[128] = "out of memory";
     int result = -1;
 
-    header_extension(e, ccd, &cards);
+    if (e->single)
+        header_single(e, ccd, &cards);
+    else
+        header_extension(e, ccd, &cards);
     if (hdu_create(hdu, &cards, size, &pixels) != 0)
         goto out;
     detector_read(scene, e, ccd, pixels);
@@ -192,6 +195,29 @@ out:
     return result;
 }
 
+/* The whole file of one CCD. */
+static int
+write_single(const struct expose_options *o, const struct exposure *e, int index, const struct hdu *hdu)
+{
+    char name[HSC_FRAME + 8], frame[HSC_FRAME];
+    struct delivery *d = NULL;
+    struct ccd ccd;
+    int result;
+
+    camera_ccd(&e->camera, index + 1, &ccd);
+    header_frame(e, &ccd, frame);
+    (void)snprintf(name, sizeof(name), "%s.fits", frame);
+    if (delivery_open(&o->deliver, o->halt, name, 1, &d) != 0)
+        return -1;
+    result = delivery_write(d, hdu->bytes + hdu->start, hdu->size);
+    if (result == 0 && !o->quiet)
+        (void)printf("%s\n", delivery_path(d));
+    if (result == 0)
+        return delivery_finish(&d);
+    delivery_abandon(&d);
+    return result;
+}
+
 /* Write the CCDs in order as they come; the list of stars follows those that are written. */
 static int
 write_ccds(const struct expose_options *o, struct work *w, struct delivery *d)
@@ -203,6 +229,8 @@ write_ccds(const struct expose_options *o, struct work *w, struct delivery *d)
 
         if (slot.failed)
             result = -1;
+        else if (w->exposure->single)
+            result = write_single(o, w->exposure, i, &slot.hdu);
         else
             result = delivery_write(d, slot.hdu.bytes + slot.hdu.start, slot.hdu.size);
         if (result == 0 && o->truth != NULL)
@@ -230,7 +258,7 @@ write_file(const struct expose_options *o, const struct exposure *e, struct deli
     if (started == 0) {
         complain("no thread can be started: %s", error > 0 ? strerror(error) : "out of memory");
         result = -1;
-    } else if ((result = write_primary(e, d)) == 0)
+    } else if ((result = e->single ? 0 : write_primary(e, d)) == 0)
         result = write_ccds(o, &w, d);
     make_room(&w, true);
     for (int i = 0; i < started; i++)
@@ -249,6 +277,8 @@ expose(const struct expose_options *o, const struct exposure *e)
     struct delivery *d = NULL;
     int result;
 
+    if (e->single)
+        return write_file(o, e, NULL);
     (void)snprintf(name, sizeof(name), "%s%s", e->root, e->compress ? ".fits.fz" : ".fits");
     if (delivery_open(&o->deliver, o->halt, name, e->camera.ccds + 1, &d) != 0)
         return -1;

@@ -24,7 +24,7 @@ struct expose_options {
 /* The first line of a truth file. */
 extern const char expose_truth_heading[];
 
-/* 0 when the file has its final name, 1 when a stop was asked for (no file remains), -1 on error (said). */
+/* With e->single it is a file for each CCD, and those finished before a stop or an error remain. 0 when the file has its final name, 1 when a stop was asked for (no file remains), -1 on error (said). */
 int expose(const struct expose_options *o, const struct exposure *e);
 
 #endif

@@ -30,6 +30,7 @@ struct exposure {
     double header_ra, header_dec;       /* the pointing that the header claims */
     struct optics optics;               /* the true pointing */
     bool tpv, checksum, compress;
+    bool single;                        /* a file for each CCD, as Hyper Suprime-Cam writes them */
     struct camera camera;
     const struct normal_table *normal;
 };

@@ -311,3 +311,60 @@ header_extension(const struct exposure *e, const struct ccd *ccd, struct cards *
     cards_flag(c, "VALIDB", !ccd->dead, "Data from amp B is valid");
     add_checksum(e, c);
 }
+
+void
+header_frame(const struct exposure *e, const struct ccd *ccd, char frame[HSC_FRAME])
+{
+    const int index = ccd->number - 1;
+
+    (void)snprintf(frame, HSC_FRAME, "HSCA%06ld%02d", (e->number + index / HSC_HALF) % 1000000, index % HSC_HALF);
+}
+
+/* What and when, under the names that Subaru's archive has for it. */
+static void
+add_subaru(const struct exposure *e, const struct ccd *ccd, struct cards *c)
+{
+    static const char *const types[] = {"OBJECT", "DOMEFLAT", "BIAS"};
+    char frame[HSC_FRAME], text[CARD_SIZE];
+
+    header_frame(e, ccd, frame);
+    cards_text(c, "FRAMEID", frame, "Image sequential number");
+    (void)snprintf(text, sizeof(text), "HSCE%08ld", e->number);
+    cards_text(c, "EXP-ID", text, "Exposure identifier");
+    cards_int(c, "DET-ID", ccd->number - 1, "ID of the detector used for this data");
+    cards_text(c, "INSTRUME", "Hyper Suprime-Cam", "Name of instrument");
+    cards_text(c, "TELESCOP", "Subaru", "Telescope/System which Inst. is attached");
+    cards_text(c, "OBJECT", e->object, "Target Description");
+    cards_text(c, "DATA-TYP", types[e->kind], "Type / Characteristics of this data");
+    cards_text(c, "PROP-ID", e->propid, "Proposal ID");
+    cards_text(c, "OBSERVER", e->observer, "Name(s) of observer(s)");
+    (void)snprintf(text, sizeof(text), "HSC-%s", e->filter->name);
+    cards_text(c, "FILTER01", text, "Filter name/ID");
+    cards_real(c, "EXPTIME", e->exptime, 8, "Total integration time of the frame (sec)");
+    add_date(c, "DATE-OBS", e->start, "%Y-%m-%d", "Observation start date (yyyy-mm-dd)");
+    add_date(c, "UT-STR", e->start, "%H:%M:%S.%f", "UTC at exposure start");
+    cards_real(c, "MJD-STR", when_mjd(e->start), 13, "MJD at exposure start");
+    cards_flag(c, "SIMULATE", true, "Made by a simulated camera");
+}
+
+void
+header_single(const struct exposure *e, const struct ccd *ccd, struct cards *c)
+{
+    char key[16];
+
+    cards_flag(c, "SIMPLE", true, "file does conform to FITS standard");
+    cards_int(c, "BITPIX", 16, "number of bits per data pixel");
+    cards_int(c, "NAXIS", 2, "number of data axes");
+    cards_int(c, "NAXIS1", e->camera.width, "length of data axis 1");
+    cards_int(c, "NAXIS2", e->camera.height, "length of data axis 2");
+    cards_int(c, "BZERO", 32768, "offset data range to that of unsigned short");
+    cards_int(c, "BSCALE", 1, "default scaling factor");
+    cards_text(c, "BUNIT", "ADU", "Unit of original pixel values");
+    add_subaru(e, ccd, c);
+    for (int i = 0; i < 4; i++) {
+        (void)snprintf(key, sizeof(key), "T_GAIN%d", i + 1);
+        cards_real(c, key, ccd->amp[i / 2].gain, 6, "Gain of a channel (e-/ADU)");
+    }
+    add_wcs(e, ccd, c);
+    add_checksum(e, c);
+}

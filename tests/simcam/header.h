@@ -17,4 +17,15 @@ void header_primary(const struct exposure *e, struct cards *c);
 /* The cards of a CCD's image extension, structural keywords included. */
 void header_extension(const struct exposure *e, const struct ccd *ccd, struct cards *c);
 
+/* ---- Hyper Suprime-Cam: a visit has two numbers, and each file one CCD as its primary image ---- */
+
+#define HSC_HALF 52             /* science CCDs of either number */
+#define HSC_FRAME 16
+
+/* HSCAnnnnnnkk: the visit's first or second number, and which of its CCDs. */
+void header_frame(const struct exposure *e, const struct ccd *ccd, char frame[HSC_FRAME]);
+
+/* The cards of that primary image. DET-ID counts from 0. */
+void header_single(const struct exposure *e, const struct ccd *ccd, struct cards *c);
+
 #endif

@@ -113,7 +113,7 @@ set_exposure(const struct options *o, const struct plan_item *item, struct expos
     e->sky_adu = o->sky > OPTIONS_UNSET ? o->sky : item->filter->sky_rate * e->exptime;
     e->tpv = o->wcs == WCS_TPV;
     e->checksum = !o->no_checksum;
-    e->compress = o->format == FORMAT_FZ;
+    e->compress = o->format == FORMAT_FZ && !e->single;
     point(o, item, e);
 }
 
@@ -130,7 +130,7 @@ observe(const struct options *o, const struct expose_options *how, struct exposu
 
         if (halt_wait(how->halt, begin + llround((double)i * o->cadence * 1e6)))
             break;
-        e->number = o->expnum + i;
+        e->number = o->expnum + (e->single ? 2 * i : i);
         options_file_root(o, e->number, root);
         e->root = root;
         set_exposure(o, item, e);
@@ -158,6 +158,7 @@ run(struct options *o)
         goto out;
     normal_table_init(normal);
     camera_init(&e.camera, o->width, o->height, (int)o->ccds, (uint64_t)o->seed);
+    e.single = o->layout == LAYOUT_HSC;
     e.camera.dead_ccd = (int)o->dead_ccd;
     result = observe(o, &how, &e);
 out:

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "header.h"
 #include "number.h"
 #include "say.h"
 #include "when.h"
@@ -28,6 +29,9 @@ static const struct row rows[] = {
     {"Files", NULL, GROUP, 0, 0, 0, NULL, NULL},
     {"out", "DIR", TEXT, AT(out), 0, 0, NULL, "directory for the exposures (required)"},
     {"subdir", "NAME", TEXT, AT(subdir), 0, 0, NULL, "write into DIR/NAME, made when missing"},
+    {"layout", "L", CHOICE, AT(layout), 0, 0, "decam hsc",
+        "decam: a file with all CCDs; hsc: plain FITS files HSCAnnnnnnkk, one a CCD, 52 to each of the two numbers of a visit, "
+        "which --expnum, an even number, begins and --count counts by two (decam)"},
     {"format", "F", CHOICE, AT(format), 0, 0, "fits fz", "fits, or fz: tile-compressed (fz)"},
     {"style", "S", CHOICE, AT(style), 0, 0, "direct slow split rename",
         "direct: as it is made; slow: in pieces through one descriptor; split: in pieces, reopened each time; "
@@ -329,6 +333,10 @@ options_parse(struct options *o, int argc, char *argv[])
     problems += check_card_text("observer", o->observer, 60);
     if (!when_parse(o->date_obs, &o->start)) {
         complain("--date-obs %s: YYYY-MM-DDThh:mm:ss[.ffffff] is needed", o->date_obs);
+        problems++;
+    }
+    if (o->layout == LAYOUT_HSC && (o->ccds > 2 * HSC_HALF || o->expnum % 2 != 0 || o->expnum > 999998)) {
+        complain("--layout hsc: at most %d ccds, and --expnum an even number up to 999998", 2 * HSC_HALF);
         problems++;
     }
     if (o->dead_ccd > o->ccds) {

@@ -16,7 +16,7 @@
 struct options {
     /* where and how the files appear */
     const char *out, *subdir, *prefix, *name_pattern;
-    long format, style;         /* index of the choice in the table */
+    long layout, format, style;         /* index of the choice in the table; as is layout */
     double write_seconds;
     bool no_checksum, force, quiet;
     const char *truth;
@@ -36,6 +36,7 @@ struct options {
     char directory[3584];       /* out and subdir joined */
 };
 
+enum { LAYOUT_DECAM, LAYOUT_HSC };
 enum { FORMAT_FITS, FORMAT_FZ };
 enum { WCS_TAN, WCS_TPV };
 
