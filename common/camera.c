@@ -23,6 +23,11 @@ const struct setting camera_settings[] = {
      "OBSTYPE values that mean a flat field, separated by commas."},
     {"camera", "bias_words", SET_TEXT, IN(bias_words), "zero, bias", 0, 0, NULL, NULL,
      "OBSTYPE values that mean a bias frame, separated by commas."},
+    {"camera", "pattern", SET_TEXT, IN(pattern), "*.fits *.fits.fz", 0, 0, NULL, NULL,
+     "File names that this camera writes: shell patterns, separated by blanks; [watch] pattern of "
+     "push.conf goes before it."},
+    {"camera", "ccd_offset", SET_INT, IN(ccd_offset), "0", 0, 1000, NULL, NULL,
+     "Added to the ccd's number in the header where a camera counts from 0, as ours begin at 1."},
     {"keys", "expnum", SET_TEXT, IN(key_expnum), "EXPNUM", 0, 0, NULL, NULL,
      "Header keyword of the exposure number."},
     {"keys", "object", SET_TEXT, IN(key_object), "OBJECT", 0, 0, NULL, NULL,
@@ -32,7 +37,8 @@ const struct setting camera_settings[] = {
     {"keys", "obstype", SET_TEXT, IN(key_obstype), "OBSTYPE", 0, 0, NULL, NULL,
      "Header keyword of the kind of exposure."},
     {"keys", "date_obs", SET_TEXT, IN(key_date_obs), "DATE-OBS", 0, 0, NULL, NULL,
-     "Header keyword of the start of the exposure, UTC."},
+     "Header keyword of the start of the exposure, UTC; or those of its date and of its time of "
+     "day, with a comma between."},
     {"keys", "exptime", SET_TEXT, IN(key_exptime), "EXPTIME", 0, 0, NULL, NULL,
      "Header keyword of the exposure time in seconds."},
     {"keys", "propid", SET_TEXT, IN(key_propid), "PROPID", 0, 0, NULL, NULL,
@@ -57,7 +63,35 @@ const struct setting camera_settings[] = {
     {"keys", "read_noise", SET_TEXT, IN(key_read_noise), "RDNOISEA, RDNOISEB, RDNOISE",
      0, 0, NULL, NULL,
      "Header keywords of the read noise in electrons, separated by commas; their mean holds."},
+    {"group", "key", SET_TEXT, IN(key_group), "", 0, 0, NULL, NULL,
+     "For cameras that write one file a ccd: the header keyword whose text ends in the number of "
+     "the exposure that a file belongs to; none of it is shipped before all of it is there; "
+     "empty: every file is an exposure."},
+    {"group", "digits", SET_INT, IN(group_digits), "0", 0, 9, NULL, NULL,
+     "How many of that number's last digits count the files and are not the exposure's."},
+    {"group", "numbers", SET_INT, IN(group_numbers), "1", 1, 100, NULL, NULL,
+     "How many numbers in a row one exposure has; it goes by the first, a multiple of this."},
+    {"group", "ccds", SET_TEXT, IN(group_ccds), "", 0, 0, NULL, NULL,
+     "The ccds that make the exposure, as numbers and ranges (1-104); others are not shipped."},
+    {"group", "bad_ccds", SET_TEXT, IN(group_bad), "", 0, 0, NULL, NULL,
+     "Those of them that are neither waited for nor shipped, likewise."},
+    {"group", "wait_seconds", SET_INT, IN(group_wait_s), "600", 1, 86400, NULL, "s",
+     "So long after the newest of its files the rest of an exposure is waited for."},
+    {"group", "partial", SET_CHOICE, IN(group_partial), "park", 0, 0, "park|ship", NULL,
+     "What is done then: park it until the rest comes, or ship what is there; either is reported."},
     {NULL, NULL, SET_TEXT, 0, 0, NULL, 0, 0, NULL, NULL, NULL}};
+
+/* [group] alone may be left out. A camera that lacks a keyword says so by an empty value. */
+static void require_all(struct setting *rows)
+{
+    for (; rows->key; rows++) {
+        if (strcmp(rows->section, "group") == 0)
+            continue;
+        rows->fallback = NULL;
+        if (rows->type == SET_TEXT)
+            rows->min = rows->max + 1;
+    }
+}
 
 bool camera_load(const char *name, const char *directory, struct camera *out,
                  struct config_report *r)
@@ -68,7 +102,11 @@ bool camera_load(const char *name, const char *directory, struct camera *out,
     else
         snprintf(path, sizeof path, "%s/%s.conf", directory, name);
     int before = r->count;
-    config_load(path, camera_settings, out, r);
+    struct setting rows[sizeof camera_settings / sizeof *camera_settings];
+    memcpy(rows, camera_settings, sizeof rows);
+    require_all(rows);
+    if (config_load(path, rows, out, r))
+        camera_group_check(out, path, r);
     return r->count == before;
 }
 
@@ -136,6 +174,20 @@ static int64_t expnum_fact(const struct sources *s, const char *key)
     return -1;
 }
 
+/* One keyword, or that of the date and that of the time of day. */
+static void date_fact(const struct sources *s, const char *keys, char *out, size_t size)
+{
+    char key[72], time[32];
+    snprintf(key, sizeof key, "%.*s", (int)strcspn(keys, ", "), keys);
+    text_fact(s, key, out, size);
+    keys += strcspn(keys, ",");
+    keys += strspn(keys, ", ");
+    text_fact(s, keys, time, sizeof time);
+    size_t used = strlen(out);
+    if (used && time[0] && !strchr(out, 'T'))
+        snprintf(out + used, size - used, "T%s", time);
+}
+
 static double real_fact(const struct sources *s, const char *key)
 {
     double x;
@@ -161,7 +213,7 @@ void camera_facts(const struct camera *c, const struct fits_header *primary,
     text_fact(&s, c->key_filter, out->filter, sizeof out->filter);
     text_fact(&s, c->key_obstype, out->obstype, sizeof out->obstype);
     text_fact(&s, c->key_propid, out->propid, sizeof out->propid);
-    text_fact(&s, c->key_date_obs, out->date_obs, sizeof out->date_obs);
+    date_fact(&s, c->key_date_obs, out->date_obs, sizeof out->date_obs);
     out->expnum = expnum_fact(&s, c->key_expnum);
     out->exptime = real_fact(&s, c->key_exptime);
     if (!out->date_obs[0] || !clock_parse_date_obs(out->date_obs, &out->date_ns))
@@ -171,9 +223,10 @@ void camera_facts(const struct camera *c, const struct fits_header *primary,
 int camera_ccd(const struct camera *c, const struct fits_header *image)
 {
     int64_t n;
-    if (!*c->key_ccd || !whole_number(image, c->key_ccd, &n) || n < 1 || n > 9999)
+    if (!*c->key_ccd || !whole_number(image, c->key_ccd, &n) || n < 0 || n > CAMERA_CCD_MAX)
         return -1;
-    return (int)n;
+    n += c->ccd_offset;
+    return n < 1 || n > CAMERA_CCD_MAX ? -1 : (int)n;
 }
 
 int64_t camera_expnum_from_name(const struct camera *c, const char *file_name)
@@ -194,8 +247,7 @@ int64_t camera_expnum_from_name(const struct camera *c, const char *file_name)
     return strtoll(digits, NULL, 10);
 }
 
-/* Is text one of the comma-separated words, blanks around it and case aside? */
-static bool listed(const char *words, const char *text)
+bool camera_word_listed(const char *words, const char *text)
 {
     size_t len = strlen(text);
     for (const char *w = words; *w;) {
@@ -216,9 +268,9 @@ enum obstype camera_obstype(const struct camera *c, const char *obstype_word)
     char word[256];
     snprintf(word, sizeof word, "%s", obstype_word);
     clean(word);
-    if (listed(c->flat_words, word))
+    if (camera_word_listed(c->flat_words, word))
         return OBS_FLAT;
-    if (listed(c->bias_words, word))
+    if (camera_word_listed(c->bias_words, word))
         return OBS_BIAS;
     return OBS_SCIENCE;
 }

@@ -17,7 +17,16 @@ struct camera {
     int ccds;            /* image HDUs that an exposure has; 0: any number */
     char flat_words[256], bias_words[256]; /* OBSTYPE spellings, comma-separated, case ignored */
     bool expnum_from_name; /* when the header has none: see camera_expnum_from_name */
+    char pattern[512];     /* file names that are exposures, where [watch] pattern is empty */
+    int ccd_offset;        /* added to the header's ccd number: ours begin at 1 */
+    /* A camera that writes one file a ccd: which files make one exposure (camera_group.c). */
+    char key_group[72]; /* "": every file is an exposure */
+    int group_digits, group_numbers, group_wait_s;
+    char group_ccds[512], group_bad[512], group_partial[8];
 };
+
+#define CAMERA_GROUP 88 /* room for the name of an exposure that consists of several files */
+#define CAMERA_CCD_MAX 9999
 
 enum obstype { OBS_SCIENCE, OBS_FLAT, OBS_BIAS };
 
@@ -32,7 +41,9 @@ struct facts {
 /* The rows of a profile file, also used for docs. */
 extern const struct setting camera_settings[];
 
-/* Loads profile NAME from DIR/NAME.conf, or a path when NAME holds a '/'. */
+/* Loads profile NAME from DIR/NAME.conf, or a path when NAME holds a '/'. Every key of [camera]
+ * and [keys] must stand in it, so that no other camera's are taken for granted; [group] is for
+ * cameras that write one file a ccd. */
 bool camera_load(const char *name, const char *directory, struct camera *out,
                  struct config_report *r);
 
@@ -41,7 +52,7 @@ bool camera_load(const char *name, const char *directory, struct camera *out,
 void camera_facts(const struct camera *c, const struct fits_header *primary,
                   const struct fits_header *first, struct facts *out);
 
-/* The ccd number of an image HDU: the key's value when it is 1..9999, else -1. */
+/* The ccd number of an image HDU: the key's value plus ccd_offset when that is 1..9999, else -1. */
 int camera_ccd(const struct camera *c, const struct fits_header *image);
 
 /* The last run of four or more digits in a file's name (DECam_00123456.fits.fz: 123456);
@@ -49,5 +60,26 @@ int camera_ccd(const struct camera *c, const struct fits_header *image);
 int64_t camera_expnum_from_name(const struct camera *c, const char *file_name);
 
 enum obstype camera_obstype(const struct camera *c, const char *obstype_word);
+
+/* Is text one of the comma-separated words, blanks around it and case aside? */
+bool camera_word_listed(const char *words, const char *text);
+
+/* ---- one file a ccd ---- */
+
+/* Do several files make one exposure? */
+bool camera_groups(const struct camera *c);
+/* Which exposure a file belongs to, from its headers as for camera_facts: the text before the
+ * digits of [group] key, and their number without the last `digits` of them, rounded down to a
+ * multiple of `numbers` ("HSCA00123457" with 2 and 2: "HSCA1234", number 1234). False: the headers
+ * do not say. */
+bool camera_group(const struct camera *c, const struct fits_header *primary,
+                  const struct fits_header *first, char name[CAMERA_GROUP], int64_t *number);
+/* Is this ccd one of those that make the exposure: listed, and not bad? */
+bool camera_group_wants(const struct camera *c, int ccd);
+int camera_group_size(const struct camera *c); /* how many there are */
+/* The same for any list of numbers and ranges, "1-104, 110"; an empty one holds none. */
+bool camera_list_has(const char *list, int ccd);
+/* What the rows cannot say of [group]: problems are reported. */
+void camera_group_check(const struct camera *c, const char *file, struct config_report *r);
 
 #endif

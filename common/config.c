@@ -204,7 +204,7 @@ static void put_choice(const struct place *p, const char *value)
 
 static void put(const struct place *p, const char *value)
 {
-    if (!p->row->fallback && !*value) {
+    if (!p->row->fallback && !*value && p->row->min <= p->row->max) {
         config_problem(p->r, "%s: [%s] %s is empty; %s", p->where, p->row->section, p->row->key,
                        p->row->sentence);
         return;

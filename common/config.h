@@ -25,7 +25,8 @@ struct setting {
     enum setting_type type;
     size_t offset, size;     /* offsetof and sizeof the member */
     const char *fallback;    /* default, as text; NULL: must be given in the file */
-    double min, max;         /* inclusive, for INT and REAL */
+    double min, max;         /* inclusive, for INT and REAL; of a text that must be given min > max:
+                                it may be given empty */
     const char *choices;     /* for CHOICE */
     const char *unit;        /* "s", "Mbit/s", NULL */
     const char *sentence;    /* what it does, one line */

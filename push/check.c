@@ -271,7 +271,7 @@ static void check_journal(const struct settings *s, struct check_report *r)
                         "files again; the far end takes none twice.");
     } else {
         long long moving = n.rows[EXPOSURE_SEEN] + n.rows[EXPOSURE_READY] +
-                           n.rows[EXPOSURE_SENDING], parked = n.rows[EXPOSURE_PARKED];
+                           n.rows[EXPOSURE_SENDING] + n.rows[EXPOSURE_PARTIAL], parked = n.rows[EXPOSURE_PARKED];
         check_say(r, parked ? CHECK_WARN : CHECK_OK, "journal", "%lld exposures delivered, %lld on "
                   "their way, %lld parked",
                   (long long)(n.rows[EXPOSURE_STORED] + n.rows[EXPOSURE_DONE]), moving, parked);

@@ -97,7 +97,10 @@ static enum status ask_again(struct deliver *d, struct exposure *row, const stru
     bool same = identity_equal(&row->file, &now->file);
     bool finished = row->state == EXPOSURE_DONE || row->state == EXPOSURE_STORED;
     /* A row under way is the agent's: it finds the change by itself. */
-    if (row->state == EXPOSURE_PARKED || (finished && same && again)) {
+    bool stopped = row->state == EXPOSURE_PARKED || row->state == EXPOSURE_SKIPPED;
+    /* `send` does not wait for an exposure's other files; a sweep does. */
+    stopped |= row->state == EXPOSURE_PARTIAL && !again;
+    if (stopped || (finished && same && again)) {
         exposure_restart(row, &now->file, now->changed_ns);
         return journal_save(d->journal, row, why);
     }
@@ -149,7 +152,7 @@ enum status deliver_add_exact(struct deliver *d, const struct exposure *what, bo
 enum status deliver_rest(struct deliver *d, journal_fn *fn, void *ctx, struct fault *why)
 {
     static const int unfinished[] = {EXPOSURE_PARKED, EXPOSURE_SENDING, EXPOSURE_READY,
-                                     EXPOSURE_SEEN};
+                                     EXPOSURE_PARTIAL, EXPOSURE_SEEN, EXPOSURE_SKIPPED};
     enum status st = ST_OK;
     for (size_t i = 0; i < sizeof unfinished / sizeof unfinished[0] && st == ST_OK; i++)
         st = journal_list(d->journal, unfinished[i], d->request, 0, fn, ctx, why);
@@ -188,11 +191,11 @@ static bool count(struct waiting *w)
         all += c.rows[i];
     w->result->asked = all;
     w->result->delivered = c.rows[EXPOSURE_DONE] + c.rows[EXPOSURE_STORED];
-    w->result->parked = c.rows[EXPOSURE_PARKED];
+    w->result->parked = c.rows[EXPOSURE_PARKED] + c.rows[EXPOSURE_SKIPPED];
     snprintf(note, sizeof note, "%.1f MB", (double)c.bytes[EXPOSURE_DONE] / 1e6);
     progress_show(&w->progress, w->result->delivered + w->result->parked, all, note);
     /* Ours tidies its spool before it goes. */
-    int64_t over = c.rows[EXPOSURE_DONE] + c.rows[EXPOSURE_PARKED];
+    int64_t over = c.rows[EXPOSURE_DONE] + w->result->parked;
     return over + (w->agent ? 0 : c.rows[EXPOSURE_STORED]) == all;
 }
 

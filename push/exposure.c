@@ -13,6 +13,7 @@
 const char *const exposure_state_names[EXPOSURE_STATES] = {
     [EXPOSURE_SEEN] = "seen",     [EXPOSURE_READY] = "ready", [EXPOSURE_SENDING] = "sending",
     [EXPOSURE_STORED] = "stored", [EXPOSURE_DONE] = "done",   [EXPOSURE_PARKED] = "parked",
+    [EXPOSURE_PARTIAL] = "partial", [EXPOSURE_SKIPPED] = "skipped",
 };
 
 int exposure_state_parse(const char *word)
@@ -69,6 +70,8 @@ void exposure_restart(struct exposure *e, const struct identity *file, int64_t n
     memset(&e->facts, 0, sizeof e->facts);
     e->facts.expnum = -1;
     e->facts.date_ns = INT64_MIN;
+    e->group[0] = '\0';
+    e->group_ccd = 0;
     e->ccds = 0;
     e->image_bytes = 0;
     e->tiled = false;

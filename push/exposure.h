@@ -16,6 +16,8 @@ enum exposure_state {
     EXPOSURE_STORED,  /* the far end's receipt is in the journal */
     EXPOSURE_DONE,    /* nothing of it is left in the spool */
     EXPOSURE_PARKED,  /* needs a human; the reason says why */
+    EXPOSURE_PARTIAL, /* whole, but one file of several: waits for the rest of its exposure */
+    EXPOSURE_SKIPPED, /* not to be shipped by the settings; the reason says why */
     EXPOSURE_STATES
 };
 
@@ -74,6 +76,8 @@ struct exposure {
     char reason[512]; /* of the last WAIT, RETRY or REJECT; "" when all is well */
 
     struct facts facts;
+    char group[CAMERA_GROUP]; /* the exposure that it is one file of; "": of none */
+    int group_ccd;            /* which ccd of it this file holds */
     int ccds;
     int64_t image_bytes;    /* of all images, uncompressed; 0: not known */
     bool tiled;             /* they are tile-compressed in the file */

@@ -26,6 +26,10 @@ const struct flow_row flow_table[EXPOSURE_STATES] = {
      "-",       "Delivered; a changed file starts anew."},
     {{EXPOSURE_PARKED,  "parked",  EXPOSURE_PARKED,  EXPOSURE_PARKED,   0,   0,    0,    0}, EXPOSURE_PARKED,
      "-",       "Needs a human; starts anew when the file changes or on skyferry-push retry."},
+    {{EXPOSURE_PARTIAL, "partial", EXPOSURE_READY,   EXPOSURE_PARKED,   0,  30,    5,   60}, EXPOSURE_SEEN,
+     "gather",  "It is one file of several: are all of its exposure's files whole?"},
+    {{EXPOSURE_SKIPPED, "skipped", EXPOSURE_SKIPPED, EXPOSURE_SKIPPED,  0,   0,    0,    0}, EXPOSURE_SKIPPED,
+     "-",       "Not to be shipped by the settings; looked at again when these or the file change."},
 };
 
 #define HOLD_NS (10 * NS_PER_S) /* nothing new is begun after the journal failed */
@@ -188,6 +192,7 @@ static void turn(void *ctx)
         return;
     if (clock_mono() >= f->hold_mono) {
         steps_settle(f);
+        steps_gather(f);
         steps_send(f);
         steps_tidy(f);
     }
@@ -248,7 +253,9 @@ enum status flow_open(const struct flow_options *o, struct flow **out, struct fa
                   .window = (int64_t)f->config.set.lane_window_kib << 10, .loop = o->loop},
         .chunk = (int64_t)f->config.set.chunk_kib << 10,
         .throttle = lane.throttle};
-    enum status st = journal_all_due(o->journal, why);
+    enum status st = gather_open(f, why);
+    if (st == ST_OK)
+        st = journal_all_due(o->journal, why);
     if (st != ST_OK)
         goto out;
     if (!(f->timer = loop_timer_new(o->loop, turn, f))) {
@@ -299,7 +306,8 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     auto_open(f);
     /* What waited may pass by the new settings, a larger quota for instance. */
     struct fault why;
-    if (flow_flush(f) == ST_OK && journal_all_due(f->o.journal, &why) != ST_OK)
+    if (flow_flush(f) == ST_OK && (gather_open(f, &why) != ST_OK ||
+                                   journal_all_due(f->o.journal, &why) != ST_OK))
         flow_trouble(f, &why);
     flow_poke(f);
 }

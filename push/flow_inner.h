@@ -4,6 +4,7 @@
 
 #include "push/choice.h"
 #include "push/flow.h"
+#include "push/settle.h"
 #include "push/transit.h"
 
 #define FLOW_TRANSITS 64 /* more exposures are never under way together */
@@ -99,8 +100,16 @@ void exact_send(struct flow *f, struct order_item *items, size_t count, bool bus
 void exact_drop(struct flow *f, const struct exposure *e, const struct fault *why);
 int exact_under_way(const struct flow *f);
 
+/* Exposures of several files (flow_gather.c). What was skipped is looked at again when the
+ * settings by which it was are others now. */
+enum status gather_open(struct flow *f, struct fault *why);
+/* A file found whole that is not to be shipped, or not before others: saved as that. False: it
+ * goes the usual way. */
+bool gather_takes(struct flow *f, struct exposure *e, const struct settle_verdict *v);
+
 /* Start what is due and has room (flow_steps.c). */
 void steps_settle(struct flow *f);
+void steps_gather(struct flow *f);
 void steps_send(struct flow *f);
 void steps_tidy(struct flow *f);
 

@@ -48,6 +48,8 @@ static void settled(struct flow *f, struct exposure *e, const struct settle_verd
         e->stamp[STAMP_SETTLED] = clock_wall();
         if (v->warning[0])
             log_warn(AT(.stage = "settle", .exposure = e->name), "%s", v->warning);
+        if (gather_takes(f, e, v))
+            return;
     }
     enum status st = flow_move(f, e, &v->why);
     if (st == ST_REJECT)
@@ -104,7 +106,9 @@ static bool start_settling(void *ctx, const struct exposure *e)
     s->flow = f;
     s->e = *e;
     s->camera = f->config.camera;
-    s->rules = (struct settle_rules){f->config.set.settle_s, f->config.set.give_up_s};
+    s->rules = (struct settle_rules){.settle_s = f->config.set.settle_s,
+                                     .give_up_s = f->config.set.give_up_s};
+    settings_wanted(&f->config.set, &s->rules.wanted);
     s->next = f->settling;
     f->settling = s;
     if (f->settling_count++ == 0)

@@ -18,6 +18,8 @@ enum intake intake_decide(bool known, int state, bool same, enum watch_hint hint
         return hint == WATCH_CLOSED ? INTAKE_LOOK : INTAKE_NONE;
     case EXPOSURE_READY:
     case EXPOSURE_PARKED:
+    case EXPOSURE_PARTIAL:
+    case EXPOSURE_SKIPPED:
         return same ? INTAKE_NONE : INTAKE_RESTART;
     case EXPOSURE_DONE:
         return same ? INTAKE_NONE : INTAKE_ADD;

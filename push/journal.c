@@ -57,6 +57,10 @@ static const char *const migrations[] = {
     "ALTER TABLE exposures ADD COLUMN method TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE exposures ADD COLUMN ratio REAL NOT NULL DEFAULT 0;"
     "ALTER TABLE exposures ADD COLUMN pace REAL NOT NULL DEFAULT 0;",
+    /* Cameras that write one file a ccd. */
+    "ALTER TABLE exposures ADD COLUMN grp TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE exposures ADD COLUMN group_ccd INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX exposures_group ON exposures (grp) WHERE grp != '';",
     NULL};
 
 enum status journal_open(const char *spool, bool read_only, struct journal **out,
@@ -147,6 +151,8 @@ void journal_read(struct exposure *e, const struct db_row *row)
     TEXT(method, 42);
     e->ratio = db_col_real(row, 43);
     e->pace = db_col_real(row, 44);
+    TEXT(group, 45);
+    e->group_ccd = (int)db_col_int(row, 46);
 }
 
 struct one {
@@ -208,15 +214,16 @@ enum status journal_save(struct journal *j, const struct exposure *e, struct fau
         " date_obs=?, date_ns=?, exptime=?, ccds=?, source_sha256=?, bundle_id=?,"
         " bundle_size=?, bundle_sha256=?, stored_as=?, sent_bytes=?,"
         " noticed_ns=?, settled_ns=?, encode_ns=?, encoded_ns=?, first_ns=?, last_ns=?,"
-        " stored_ns=?, done_ns=?, fidelity=?, image_bytes=?, tiled=?, method=?, ratio=?, pace=?"
+        " stored_ns=?, done_ns=?, fidelity=?, image_bytes=?, tiled=?, method=?, ratio=?, pace=?,"
+        " grp=?, group_ccd=?"
         " WHERE id=?",
-        "iiiiisiisisssssidississiiiiiiiiiiiisddi", e->file.size, e->file.mtime_ns, e->file.inode,
+        "iiiiisiisisssssidississiiiiiiiiiiiisddsii", e->file.size, e->file.mtime_ns, e->file.inode,
         (int64_t)e->closed, e->changed_ns, exposure_state_names[e->state], (int64_t)e->attempts,
         e->due_ns, e->reason, f->expnum, f->object, f->filter, f->obstype, f->propid, f->date_obs,
         f->date_ns, f->exptime, (int64_t)e->ccds, e->source_sha256, e->bundle_id, e->bundle_size,
         e->bundle_sha256, e->stored_as, e->sent_bytes, t[0], t[1], t[2], t[3], t[4], t[5], t[6],
         t[7], (int64_t)e->fidelity, e->image_bytes, (int64_t)e->tiled, e->method, e->ratio, e->pace,
-        e->id);
+        e->group, (int64_t)e->group_ccd, e->id);
 }
 
 enum status journal_add(struct journal *j, struct exposure *e, struct fault *why)
@@ -288,7 +295,7 @@ enum status journal_next_due(struct journal *j, int64_t request, int64_t *due_ns
 {
     return db_int(j->db, why, due_ns, INT64_MAX,
                   "SELECT min(due_ns) FROM exposures"
-                  " WHERE state IN ('seen', 'ready', 'sending', 'stored')"
+                  " WHERE state IN ('seen', 'partial', 'ready', 'sending', 'stored')"
                   " AND due_ns > ? AND (? = 0 OR request = ?)",
                   "iii", clock_wall(), request, request);
 }
@@ -296,7 +303,7 @@ enum status journal_next_due(struct journal *j, int64_t request, int64_t *due_ns
 enum status journal_all_due(struct journal *j, struct fault *why)
 {
     return db_run(j->db, why, "UPDATE exposures SET due_ns = 0 WHERE due_ns != 0"
-                              " AND state NOT IN ('done', 'parked')", "");
+                              " AND state NOT IN ('done', 'parked', 'skipped')", "");
 }
 
 enum status journal_list(struct journal *j, int state, int64_t request, int limit, journal_fn *fn,

@@ -93,6 +93,25 @@ enum status journal_count(struct journal *j, int64_t request, struct journal_cou
 enum status journal_unpark(struct journal *j, const char *name, int64_t *count,
                            struct fault *why);
 
+/* ---- exposures of several files (journal_group.c) ---- */
+
+struct journal_group {
+    unsigned char has[CAMERA_CCD_MAX + 1]; /* a file of this ccd is whole */
+    bool released;     /* some of it was given free, or shipped, before; not by `send` */
+    int64_t newest_ns; /* when the last of its files was found whole */
+};
+enum status journal_group(struct journal *j, const char *group, struct journal_group *out,
+                          struct fault *why);
+/* All of its files that wait are ready at once, those parked for want of the others as well. */
+enum status journal_group_release(struct journal *j, const char *group, struct fault *why);
+/* They wait on, not looked at before due_ns; or are parked. */
+enum status journal_group_wait(struct journal *j, const char *group, int64_t due_ns,
+                               const char *reason, struct fault *why);
+enum status journal_group_park(struct journal *j, const char *group, const char *reason,
+                               struct fault *why);
+/* What was skipped is looked at again. */
+enum status journal_unskip(struct journal *j, struct fault *why);
+
 /* ---- exact data that follow a lossy delivery (rows with e->exact) ---- */
 
 /* The row of the exact data of this version. */

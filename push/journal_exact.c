@@ -83,7 +83,7 @@ enum status journal_busy(struct journal *j, bool *busy, struct fault *why)
     int64_t n = 0;
     enum status st = db_int(j->db, why, &n, 0,
                             "SELECT EXISTS (SELECT 1 FROM exposures WHERE exact = 0"
-                            " AND state IN ('seen', 'ready', 'sending'))", "");
+                            " AND state IN ('seen', 'partial', 'ready', 'sending'))", "");
     *busy = n != 0;
     return st;
 }

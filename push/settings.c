@@ -13,13 +13,23 @@
 #include "common/fsutil.h"
 #include "common/lookup.h"
 
+#define FILES_MAX 64 /* under way together, as window and batch_size allow at most */
+
 #define AT_(member) SETTING_AT(struct settings, member)
 
 const struct setting settings_rows[] = {
     {"watch", "directory", SET_PATH, AT_(directory), "", 0, 0, NULL, NULL,
      "The directory in which new exposures appear; must be given here or with --data-dir."},
-    {"watch", "pattern", SET_TEXT, AT_(pattern), "*.fits *.fits.fz", 0, 0, NULL, NULL,
-     "File names that are exposures: shell patterns, separated by blanks."},
+    {"watch", "pattern", SET_TEXT, AT_(pattern), "", 0, 0, NULL, NULL,
+     "File names that are exposures: shell patterns, separated by blanks; empty: those of the "
+     "camera's profile."},
+    {"watch", "proposals", SET_TEXT, AT_(proposals), "", 0, 0, NULL, NULL,
+     "Only exposures of these proposals are shipped, by their headers, with commas between; "
+     "empty: of any."},
+    {"watch", "first_exposure", SET_INT, AT_(first_exposure), "0", 0, INT_MAX, NULL, NULL,
+     "Only exposures from this number (or visit) on are shipped; 0: from any."},
+    {"watch", "last_exposure", SET_INT, AT_(last_exposure), "0", 0, INT_MAX, NULL, NULL,
+     "Only exposures up to this number (or visit) are shipped; 0: up to any."},
     {"watch", "recursive", SET_BOOL, AT_(recursive), "yes", 0, 0, NULL, NULL,
      "Look into sub-directories as well."},
     {"watch", "rescan_seconds", SET_INT, AT_(rescan_s), "10", 1, 3600, NULL, "s",
@@ -285,6 +295,22 @@ static void fill_policy(const struct settings *s, struct order_policy *p, struct
     p->window = s->window;
 }
 
+/* An exposure is many files then, each under way by itself. */
+static void widen_policy(const struct camera *c, struct order_policy *p)
+{
+    int files = camera_group_size(c);
+    p->window = p->window * files < FILES_MAX ? p->window * files : FILES_MAX;
+    p->batch_size = p->batch_size * files < FILES_MAX ? p->batch_size * files : FILES_MAX;
+}
+
+void settings_wanted(const struct settings *s, struct wanted *out)
+{
+    memset(out, 0, sizeof *out);
+    memcpy(out->proposals, s->proposals, sizeof out->proposals);
+    out->first = s->first_exposure;
+    out->last = s->last_exposure;
+}
+
 bool settings_load(const struct settings_source *from, unsigned needs, struct config *out,
                    struct config_report *r)
 {
@@ -303,6 +329,9 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
     make_absolute(out->set.spool, sizeof out->set.spool);
     if (needs & NEED_SPOOL && out->set.spool[0] == '\0')
         config_problem(r, "[spool] directory is empty; name a directory on a local disk");
+    lookup_camera(out->set.profile, out->file, &out->camera, r);
+    if (!out->set.pattern[0])
+        memcpy(out->set.pattern, out->camera.pattern, sizeof out->set.pattern);
     if (needs & NEED_WATCH)
         check_watch(&out->set, r);
     if (needs & NEED_FAR_END)
@@ -310,8 +339,9 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
     check_site(out, r);
     check_fidelity(out, from, r);
     check_rate(&out->set, r);
-    lookup_camera(out->set.profile, out->file, &out->camera, r);
     fill_policy(&out->set, &out->policy, r);
+    if (camera_groups(&out->camera))
+        widen_policy(&out->camera, &out->policy);
     return r->count == before;
 }
 
@@ -320,7 +350,8 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
 static bool is_live(const struct setting *row)
 {
     static const char *const keys[] = {
-        "watch.settle_seconds", "watch.give_up_seconds", "watch.silence_seconds", "ship.mode",
+        "watch.settle_seconds", "watch.give_up_seconds", "watch.proposals",
+        "watch.first_exposure", "watch.last_exposure", "watch.silence_seconds", "ship.mode",
         "ship.priority", "ship.batch_size", "ship.window", "ship.rate_mbit", "codec.method",
         "codec.ratio", "codec.ratio_max",
         "codec.noise", "codec.qstep", "codec.max_error", "codec.exact", "codec.masks", "codec.q",

@@ -13,10 +13,12 @@
 #include "push/lane.h"
 #include "push/order.h"
 #include "push/timetable.h"
+#include "push/wanted.h"
 
 struct settings {
     /* [watch] */
-    char directory[4096], pattern[512];
+    char directory[4096], pattern[512], proposals[512];
+    int first_exposure, last_exposure;
     bool recursive;
     int rescan_s, give_up_s, watch_silence_s;
     double settle_s;
@@ -67,6 +69,9 @@ struct settings_source {
 };
 
 /* What a command is going to need; other gaps are not held against it. */
+/* Which files are to be shipped. */
+void settings_wanted(const struct settings *s, struct wanted *out);
+
 enum settings_need { NEED_SPOOL = 1, NEED_WATCH = 2, NEED_FAR_END = 4 };
 
 struct config {

@@ -47,12 +47,29 @@ static void weigh(const struct survey *s, struct settle_verdict *out)
     }
 }
 
+/* To the exposures that are shipped, and to which of them. */
+static enum status belongs(const struct survey *s, const struct settle_rules *rules,
+                           const struct camera *camera, struct settle_verdict *out)
+{
+    if (camera_groups(camera) && (!s->group[0] || s->images != 1))
+        return fault(&out->why, ST_REJECT, "%s: this camera's profile says one file a ccd",
+                     s->group[0] ? "has not one image" : "its headers do not say which exposure it "
+                     "belongs to");
+    out->skip = !wanted_file(&rules->wanted, camera, s, &out->why);
+    memcpy(out->group, s->group, sizeof out->group);
+    for (size_t i = 0; i < s->layout.count; i++)
+        if (s->ccd[i] > 0)
+            out->group_ccd = s->ccd[i];
+    return ST_OK;
+}
+
 static enum status whole(const struct exposure *e, const struct survey *s,
-                         const struct settle_rules *rules, int64_t now_ns, int expected,
-                         struct settle_verdict *out)
+                         const struct settle_rules *rules, int64_t now_ns,
+                         const struct camera *camera, struct settle_verdict *out)
 {
     double quiet = quiet_for(e, &out->file, now_ns);
     bool closed = e->closed && identity_equal(&out->file, &e->file);
+    int expected = camera_groups(camera) ? 1 : camera->ccds;
     bool few = expected > 0 && s->images < expected;
     if (!closed && quiet < rules->settle_s)
         return fault(&out->why, ST_WAIT, "whole, but changed %.1f s ago", quiet);
@@ -64,17 +81,17 @@ static enum status whole(const struct exposure *e, const struct survey *s,
     out->facts = s->facts;
     out->ccds = s->images;
     weigh(s, out);
-    return ST_OK;
+    return belongs(s, rules, camera, out);
 }
 
 enum status settle_decide(const struct exposure *e, const struct survey *s, enum status found,
-                          const struct settle_rules *rules, int64_t now_ns, int ccds_expected,
-                          struct settle_verdict *out)
+                          const struct settle_rules *rules, int64_t now_ns,
+                          const struct camera *camera, struct settle_verdict *out)
 {
     out->stated = s->fd >= 0;
     out->file = s->file;
     if (found == ST_OK)
-        found = whole(e, s, rules, now_ns, ccds_expected, out);
+        found = whole(e, s, rules, now_ns, camera, out);
     else if (found == ST_WAIT)
         found = still_growing(e, rules, now_ns, out);
     else if (found == ST_REJECT && out->stated && quiet_for(e, &s->file, now_ns) < rules->settle_s)
@@ -89,6 +106,6 @@ void settle_examine(const struct exposure *e, const struct camera *camera,
     struct survey s;
     memset(out, 0, sizeof *out);
     enum status found = survey_file(e->path, camera, &s, &out->why);
-    settle_decide(e, &s, found, rules, clock_wall(), camera->ccds, out);
+    settle_decide(e, &s, found, rules, clock_wall(), camera, out);
     survey_free(&s);
 }

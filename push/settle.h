@@ -4,11 +4,12 @@
 #ifndef SKYFERRY_SETTLE_H
 #define SKYFERRY_SETTLE_H
 
-#include "push/survey.h"
+#include "push/wanted.h"
 
 struct settle_rules {
     double settle_s; /* quiet for so long counts as finished, when no close was seen */
     int give_up_s;   /* incomplete and unchanged for so long: parked */
+    struct wanted wanted;
 };
 
 struct settle_verdict {
@@ -16,6 +17,9 @@ struct settle_verdict {
     struct fault why;
     bool stated;          /* `file` is set: what the file is now */
     struct identity file;
+    bool skip;            /* OK, but not to be shipped: why says so */
+    char group[CAMERA_GROUP]; /* "": an exposure of its own */
+    int group_ccd;
     struct facts facts;   /* these only with OK */
     int ccds;
     int64_t image_bytes;
@@ -30,7 +34,8 @@ void settle_examine(const struct exposure *e, const struct camera *camera,
 /* The decision alone, on what was found; now_ns is the wall clock. `found` and `why` come
  * from survey_file. */
 enum status settle_decide(const struct exposure *e, const struct survey *s, enum status found,
-                          const struct settle_rules *rules, int64_t now_ns, int ccds_expected,
+                          const struct settle_rules *rules, int64_t now_ns,
+                          const struct camera *camera,
                           struct settle_verdict *out);
 
 #endif

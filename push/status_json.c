@@ -87,6 +87,7 @@ static json_t *exposure_object(const struct exposure *e, const struct order_item
     json_object_set_new(obj, "ccds", count(e->ccds, t[STAMP_SETTLED] != 0));
     set_facts(obj, &e->facts, t[STAMP_SETTLED] != 0);
     json_object_set_new(obj, "source_sha256", text(e->source_sha256));
+    json_object_set_new(obj, "group", text(e->group));
     json_object_set_new(obj, "bundle_sha256", text(e->bundle_sha256));
     json_object_set_new(obj, "stored_as", text(e->stored_as));
     json_object_set_new(obj, "exact", text(status_exact(e)));

@@ -99,14 +99,19 @@ static void print_counts(const struct journal_counts *n, FILE *to)
         [EXPOSURE_STORED] = "safe at the far end; spool not cleaned yet",
         [EXPOSURE_DONE] = "safe at the far end",
         [EXPOSURE_PARKED] = "need you: see below",
+        [EXPOSURE_PARTIAL] = "whole; wait for their exposure's other files",
+        [EXPOSURE_SKIPPED] = "not to be shipped, by the settings",
     };
     int64_t rows = 0, bytes = 0;
     char text[32];
     for (int i = 0; i < EXPOSURE_STATES; i++) {
+        if (i > EXPOSURE_PARKED && n->rows[i] == 0)
+            continue; /* of some cameras only */
         amount(n->bytes[i], text, sizeof text);
         fprintf(to, "  %-8s%7" PRId64 "  %10s  %s\n", exposure_state_names[i], n->rows[i], text,
                 i == EXPOSURE_PARKED && n->rows[i] == 0 ? "none needs you" : meaning[i]);
-        if (i == EXPOSURE_SEEN || i == EXPOSURE_READY || i == EXPOSURE_SENDING) {
+        if (i == EXPOSURE_SEEN || i == EXPOSURE_READY || i == EXPOSURE_SENDING ||
+            i == EXPOSURE_PARTIAL) {
             rows += n->rows[i];
             bytes += n->bytes[i];
         }
@@ -250,7 +255,8 @@ static bool list_waiting(void *ctx, const struct exposure *e)
 static enum status print_attention(const struct status_picture *p, const struct journal_counts *n,
                                    FILE *to, struct fault *why)
 {
-    static const int moving[] = {EXPOSURE_SENDING, EXPOSURE_READY, EXPOSURE_SEEN, EXPOSURE_STORED};
+    static const int moving[] = {EXPOSURE_SENDING, EXPOSURE_READY, EXPOSURE_SEEN, EXPOSURE_PARTIAL,
+                                 EXPOSURE_STORED};
     struct rows waiting = {.picture = p, .to = to}, parked = waiting;
     enum status st = ST_OK;
     for (size_t i = 0; st == ST_OK && i < sizeof moving / sizeof moving[0]; i++)

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #define NO_NUMBER (-1)
-#define CCD_MAX 9999
 
 static enum status open_file(const char *path, struct survey *s, struct fault *why)
 {
@@ -84,7 +83,7 @@ static enum status read_images(struct survey *s, const struct camera *camera, in
         if (st != ST_OK)
             return st;
         stated[i] = camera_ccd(camera, &h);
-        if (stated[i] < 1 || stated[i] > CCD_MAX)
+        if (stated[i] < 1 || stated[i] > CAMERA_CCD_MAX)
             stated[i] = NO_NUMBER;
         if (s->images++ == 0)
             *first = h;
@@ -111,6 +110,10 @@ static enum status read_facts(struct survey *s, const struct camera *camera, con
         goto out;
     survey_number(stated, s->ccd, s->layout.count);
     camera_facts(camera, &primary, s->images ? &first : NULL, &s->facts);
+    int64_t number;
+    if (camera_groups(camera) &&
+        camera_group(camera, &primary, s->images ? &first : NULL, s->group, &number))
+        s->facts.expnum = number;
     if (s->facts.expnum < 0)
         s->facts.expnum = camera_expnum_from_name(camera, path);
 out:

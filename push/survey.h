@@ -15,6 +15,7 @@ struct survey {
     int *ccd;             /* for each HDU: its ccd number, 0 for HDUs without image; owned */
     int images;
     struct facts facts;
+    char group[CAMERA_GROUP]; /* of a camera whose exposures are several files; "": not said */
 };
 
 /* OK; WAIT: the file ends before its last HDU does; RETRY: it cannot be read now (permissions,

@@ -56,6 +56,7 @@ struct look_job {
     char path[4096], night[NIGHT_SIZE]; /* "" : any night */
     struct camera camera;
     struct night_rule rule;
+    struct wanted wanted;
     bool ran;
     enum status grade;
     struct fault why;
@@ -94,7 +95,8 @@ static void run_look(struct pool_job *job)
     if (s.fd >= 0)
         j->file = s.file;
     /* What cannot be read tells no night: it counts, so that no night passes for complete. */
-    j->of_night = j->grade != ST_OK || in_night(j);
+    j->of_night = j->grade != ST_OK ||
+                  (in_night(j) && wanted_file(&j->wanted, &j->camera, &s, &j->why));
     if (j->grade == ST_OK && j->of_night && (changed || !j->sha256[0])) {
         j->grade = digest_fd(s.fd, s.file.size, j->sha256, &j->why);
         j->hashed = j->grade == ST_OK;
@@ -142,6 +144,7 @@ static bool give_one(struct look *l)
     snprintf(j->night, sizeof j->night, "%s", s->o->night ? s->o->night : "");
     j->camera = s->config->camera;
     j->rule = s->config->night;
+    settings_wanted(&s->config->set, &j->wanted);
     j->file = item->file;
     if (journal_digest(deliver_journal(s->deliver), item->path, &item->file, j->sha256, NULL) !=
         ST_OK)

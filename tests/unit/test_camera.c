@@ -80,6 +80,7 @@ static void shipped_profiles(void **state)
     struct camera c;
     assert_true(camera_load("./etc/cameras/decam.conf", "/nowhere", &c, &report));
     assert_int_equal(c.ccds, 62);
+    check_profile("hsc", 104);
     assert_false(camera_load("hsc", "/nowhere", &c, &report));
     assert_int_equal(report.count, 1);
     assert_non_null(strstr((char *)report.text.data, "/nowhere/hsc.conf: cannot be read: "));
@@ -94,10 +95,11 @@ static void another_camera_is_another_file(void **state)
     struct camera c;
     assert_int_equal(scratch_make(&scratch), 0);
     const char text[] = "[camera]\nname = hsc\nccds = 104\nexpnum_from_name = no\n"
-                        "flat_words = DOMEFLAT\nbias_words = BIAS\n"
+                        "flat_words = DOMEFLAT\nbias_words = BIAS\npattern = HSC*\nccd_offset = 1\n"
                         "[keys]\nexpnum = EXP-ID\nobject = TARGET\nfilter = FILTER01\n"
                         "obstype = DATA-TYP\ndate_obs = DATE\nexptime = TEXP\npropid = PROP-ID\n"
-                        "ccd = DET-ID\n";
+                        "ccd = DET-ID\ndata_section =\namplifier_section =\noverscan_section =\n"
+                        "saturate =\ngain =\nread_noise =\n";
     scratch_path(&scratch, "hsc.conf", path);
     assert_int_equal(fs_write_file(path, text, strlen(text), false, &why), ST_OK);
     assert_true(camera_load("hsc", scratch.dir, &c, &report));
@@ -112,12 +114,116 @@ static void another_camera_is_another_file(void **state)
     assert_int_equal(f.expnum, -1); /* text that is no number */
     assert_int_equal(f.date_ns, 1421366400000000000);
     assert_true(f.exptime == 30);
+    snprintf(c.key_date_obs, sizeof c.key_date_obs, "DATE, UT-STR");
+    assert_true(fits_header_add_text(&h, "UT-STR", "01:02:03.5", NULL));
+    camera_facts(&c, &h, NULL, &f);
+    assert_string_equal(f.date_obs, "2015-01-16T01:02:03.5");
+    assert_int_equal(f.date_ns, 1421370123500000000);
     assert_int_equal(camera_obstype(&c, f.obstype), OBS_FLAT);
     assert_int_equal(camera_obstype(&c, "dome flat"), OBS_SCIENCE);
-    assert_int_equal(camera_ccd(&c, &h), 57);
+    assert_int_equal(camera_ccd(&c, &h), 58); /* it counts from 0 */
     assert_int_equal(camera_expnum_from_name(&c, "HSCA00123400.fits"), -1); /* switched off */
     fits_header_free(&h);
     scratch_remove(&scratch);
+}
+
+/* The shipped profile with one line changed, or dropped. */
+static void load_changed(const char *from, const char *to, struct camera *c)
+{
+    struct scratch scratch;
+    struct buf shipped = {0}, text = {0};
+    char path[4096];
+    assert_int_equal(scratch_make(&scratch), 0);
+    assert_int_equal(fs_read_file("etc/cameras/hsc.conf", 1 << 20, &shipped, &why), ST_OK);
+    buf_printf(&shipped, "%s", "");
+    const char *at = strstr((char *)shipped.data, from);
+    assert_non_null(at);
+    buf_printf(&text, "%.*s%s%s", (int)(at - (char *)shipped.data), (char *)shipped.data, to,
+               at + strlen(from));
+    scratch_path(&scratch, "x.conf", path);
+    assert_int_equal(fs_write_file(path, text.data, text.len, false, &why), ST_OK);
+    camera_load(path, "", c, &report);
+    buf_printf(&report.text, "%s", "");
+    buf_free(&shipped);
+    buf_free(&text);
+    scratch_remove(&scratch);
+}
+
+static void a_profile_says_everything(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to, *says;
+    } set[] = {
+        {"\nbias_words = BIAS, DARK", "", "[camera] bias_words is missing"},
+        {"\nread_noise =", "", "[keys] read_noise is missing"},
+        {"\ngain =", "\ngian =", "gian"},
+        {"\nnumbers = 2", "\nnumbers = 0", "numbers"},
+        {"\nccds = 1-104", "\nccds = 1-103", "[camera] ccds = 104, but [group] ccds names 103"},
+        {"\nccds = 1-104", "\nccds = 0-103", "[group] ccds = 0-103: give numbers and ranges"},
+        {"\nbad_ccds =", "\nbad_ccds = 9;10", "[group] bad_ccds = 9;10: give"},
+        {"\nbad_ccds =", "\nbad_ccds = 1-104", "leaves no ccd"},
+        {"\npartial = park", "\npartial = drop", "partial"},
+    };
+    struct camera c;
+    for (size_t i = 0; i < sizeof set / sizeof set[0]; i++) {
+        load_changed(set[i].from, set[i].to, &c);
+        if (!report.count || !strstr((char *)report.text.data, set[i].says))
+            print_message("'%s': %s", set[i].says, (char *)report.text.data);
+        assert_true(report.count > 0);
+        assert_non_null(strstr((char *)report.text.data, set[i].says));
+        buf_free(&report.text);
+        report = (struct config_report){0};
+    }
+}
+
+static void which_exposure_a_file_belongs_to(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *cards, *name;
+        int64_t number;
+    } set[] = {
+        {"FRAMEID = 'HSCA00123400'", "HSCA1234", 1234},
+        {"FRAMEID = 'HSCA00123557'", "HSCA1234", 1234}, /* the second of its two numbers */
+        {"FRAMEID = 'HSCA00123600'", "HSCA1236", 1236},
+        {"FRAMEID = 'HSCB00123400 '", "HSCB1234", 1234},
+        {"FRAMEID = 123457", "1234", 1234},
+        {"FRAMEID = 'HSCA12'", NULL, 0},
+        {"FRAMEID = 'HSCA'", NULL, 0},
+        {"FRAMEID = 'HSCA1234567890123456789'", NULL, 0},
+        {"EXP-ID  = 'HSCE00001234'", NULL, 0},
+    };
+    struct camera c;
+    char name[CAMERA_GROUP];
+    int64_t number;
+    assert_true(camera_load("hsc", "etc/cameras", &c, &report));
+    assert_true(camera_groups(&c));
+    assert_false(camera_groups(&decam));
+    for (size_t i = 0; i < sizeof set / sizeof set[0]; i++) {
+        struct fits_header h = header(set[i].cards), none = header("SIMPLE  = T");
+        assert_int_equal(camera_group(&c, &none, &h, name, &number), set[i].name != NULL);
+        if (set[i].name)
+            assert_string_equal(name, set[i].name);
+        if (set[i].name)
+            assert_int_equal(number, set[i].number);
+        fits_header_free(&h);
+        fits_header_free(&none);
+    }
+}
+
+static void which_ccds_make_it(void **state)
+{
+    (void)state;
+    struct camera c;
+    load_changed("\nbad_ccds =", "\nbad_ccds = 9, 33-34", &c);
+    assert_int_equal(report.count, 0);
+    assert_int_equal(camera_group_size(&c), 101);
+    assert_true(camera_group_wants(&c, 1) && camera_group_wants(&c, 104));
+    assert_false(camera_group_wants(&c, 0) || camera_group_wants(&c, 105));
+    assert_false(camera_group_wants(&c, 9) || camera_group_wants(&c, 34));
+    assert_true(camera_list_has("3,5-7 9", 6) && camera_list_has("3,5-7 9", 9));
+    assert_false(camera_list_has("", 1) || camera_list_has("3,5-7", 4));
 }
 
 static bool real_headers(const char *name, struct fits_header *primary, struct fits_header *image)
@@ -291,7 +397,8 @@ int main(void)
         T(shipped_profiles), T(another_camera_is_another_file), T(facts_of_real_frames),
         T(primary_first_then_the_image), T(what_the_header_does_not_say),
         T(values_of_the_wrong_kind), T(hostile_text_is_cut_and_stripped), T(kinds_of_exposure),
-        T(numbers_from_names),
+        T(numbers_from_names),          T(a_profile_says_everything),
+        T(which_exposure_a_file_belongs_to), T(which_ccds_make_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

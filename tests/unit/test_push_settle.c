@@ -14,7 +14,7 @@
 static struct scratch scratch;
 static struct camera camera;
 static struct settle_verdict v;
-static const struct settle_rules rules = {2.0, 150};
+static const struct settle_rules rules = {.settle_s = 2.0, .give_up_s = 150};
 
 static int set_up(void **state)
 {

@@ -1,0 +1,147 @@
+/* Exposures of several files: each file keeps a row, a bundle and a receipt of its own, so that its
+ * digest is vouched for by itself; none of them becomes ready before all are whole. All that is
+ * known of an exposure is in the rows of its files, so a restart forgets nothing. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/crashpoint.h"
+#include "common/log.h"
+#include "push/flow_inner.h"
+
+#define LOOK_AGAIN_NS (1800 * NS_PER_S) /* at the latest: the clock may be set */
+#define NOTE_WANTED "wanted"
+
+enum status gather_open(struct flow *f, struct fault *why)
+{
+    const struct settings *s = &f->config.set;
+    const struct camera *c = &f->config.camera;
+    char now[2600], noted[2600];
+    snprintf(now, sizeof now, "%s|%d|%d|%s|%s|%s", s->proposals, s->first_exposure,
+             s->last_exposure, c->name, c->group_ccds, c->group_bad);
+    journal_noted(f->o.journal, NOTE_WANTED, noted, sizeof noted);
+    if (strcmp(now, noted) == 0)
+        return ST_OK;
+    enum status st = journal_unskip(f->o.journal, why);
+    return st == ST_OK ? journal_note(f->o.journal, NOTE_WANTED, now, why) : st;
+}
+
+static bool save_as(struct flow *f, struct exposure *e, int state, const char *reason)
+{
+    e->state = state;
+    e->attempts = 0;
+    e->due_ns = 0;
+    snprintf(e->reason, sizeof e->reason, "%s", reason);
+    if (flow_save(f, e) == ST_REJECT)
+        flow_merge(f, e);
+    flow_poke(f);
+    return true;
+}
+
+bool gather_takes(struct flow *f, struct exposure *e, const struct settle_verdict *v)
+{
+    if (v->skip) {
+        log_info(AT(.stage = "settle", .exposure = e->name), "skipped: %s", v->why.text);
+        return save_as(f, e, EXPOSURE_SKIPPED, v->why.text);
+    }
+    if (!v->group[0])
+        return false;
+    memcpy(e->group, v->group, sizeof e->group);
+    e->group_ccd = v->group_ccd;
+    /* A file that somebody named is wanted as it is. */
+    if (e->origin == ORIGIN_SEND)
+        return false;
+    return save_as(f, e, EXPOSURE_PARTIAL, "");
+}
+
+/* ---- is it all there? ---- */
+
+/* "3, 7 and 60 more". */
+static int missing(const struct camera *c, const struct journal_group *g, char *words, size_t size)
+{
+    int count = 0;
+    size_t used = 0;
+    words[0] = '\0';
+    for (int ccd = 1; ccd <= CAMERA_CCD_MAX; ccd++) {
+        if (g->has[ccd] || !camera_group_wants(c, ccd))
+            continue;
+        if (count++ < 12)
+            used += (size_t)snprintf(words + used, size - used, "%s%d", used ? ", " : "", ccd);
+    }
+    if (count > 12)
+        snprintf(words + used, size - used, " and %d more", count - 12);
+    return count;
+}
+
+static enum status release(struct flow *f, const char *group, struct fault *why)
+{
+    enum status st = journal_group_release(f->o.journal, group, why);
+    if (st == ST_OK)
+        crash_point("push:gathered");
+    return st;
+}
+
+/* The time for the rest to come is over. */
+static enum status give_up(struct flow *f, const char *group, const char *so_far,
+                           struct fault *why)
+{
+    const struct camera *c = &f->config.camera;
+    char reason[400];
+    if (strcmp(c->group_partial, "ship") == 0) {
+        log_warn(AT(.stage = "gather", .exposure = group), "shipped in part: %s, and nothing more "
+                 "came for %d s", so_far, c->group_wait_s);
+        return release(f, group, why);
+    }
+    snprintf(reason, sizeof reason, "exposure %s has %s, and nothing more came for %d s; it goes "
+             "when the rest comes, and this file alone by skyferry-push send", group, so_far,
+             c->group_wait_s);
+    log_error(AT(.stage = "gather", .exposure = group), "parked: %s", reason);
+    return journal_group_park(f->o.journal, group, reason, why);
+}
+
+static enum status decide(struct flow *f, const char *group, struct fault *why)
+{
+    const struct camera *c = &f->config.camera;
+    struct journal_group g;
+    char words[160], so_far[240];
+    int64_t now = clock_wall();
+    enum status st = journal_group(f->o.journal, group, &g, why);
+    if (st != ST_OK)
+        return st;
+    int size = camera_group_size(c), lacking = missing(c, &g, words, sizeof words);
+    if (lacking == 0 || g.released) {
+        if (g.released)
+            log_info(AT(.stage = "gather", .exposure = group), "a file came after the others went; "
+                     "it follows them");
+        else
+            log_info(AT(.stage = "gather", .exposure = group), "all %d ccds are there", size);
+        return release(f, group, why);
+    }
+    snprintf(so_far, sizeof so_far, "%d of %d ccds (missing: %s)", size - lacking, size, words);
+    int64_t deadline = g.newest_ns + c->group_wait_s * NS_PER_S;
+    if (deadline <= now)
+        return give_up(f, group, so_far, why);
+    int64_t due = deadline - now < LOOK_AGAIN_NS ? deadline : now + LOOK_AGAIN_NS;
+    return journal_group_wait(f->o.journal, group, due, so_far, why);
+}
+
+static bool take_group(void *ctx, const struct exposure *e)
+{
+    snprintf(ctx, CAMERA_GROUP, "%s", e->group);
+    return false;
+}
+
+/* One exposure a turn: what is decided of it is due no more. */
+void steps_gather(struct flow *f)
+{
+    struct fault why;
+    char group[CAMERA_GROUP] = "";
+    enum status st = journal_due(f->o.journal, EXPOSURE_PARTIAL, f->o.only_request, 1, take_group,
+                                 group, &why);
+    if (st == ST_OK && group[0]) {
+        st = decide(f, group, &why);
+        flow_poke(f);
+    }
+    if (st != ST_OK)
+        flow_trouble(f, &why);
+}

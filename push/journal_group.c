@@ -1,0 +1,68 @@
+/* The journal about exposures that come as several files. A file of one counts from when it was
+ * found whole; a file that changes starts anew and no longer counts. */
+#include <string.h>
+
+#include "common/clock.h"
+#include "push/journal_inner.h"
+
+/* Parked because others were missing, not for something of its own. */
+#define PARKED_WHOLE "(state = 'parked' AND settled_ns > 0 AND bundle_id = '')"
+
+static bool take_file(void *ctx, const struct db_row *row)
+{
+    struct journal_group *g = ctx;
+    int64_t ccd = db_col_int(row, 0), settled = db_col_int(row, 2);
+    if (ccd >= 1 && ccd <= CAMERA_CCD_MAX)
+        g->has[ccd] = 1;
+    g->released |= db_col_int(row, 1) != 0;
+    if (settled > g->newest_ns)
+        g->newest_ns = settled;
+    return true;
+}
+
+enum status journal_group(struct journal *j, const char *group, struct journal_group *out,
+                          struct fault *why)
+{
+    memset(out, 0, sizeof *out);
+    return db_each(j->db, why, take_file, out,
+                   "SELECT group_ccd, state NOT IN ('partial', 'parked') AND origin != ?,"
+                   " settled_ns FROM exposures"
+                   " WHERE grp != '' AND grp = ? AND exact = 0 AND"
+                   " (state NOT IN ('seen', 'skipped', 'parked') OR " PARKED_WHOLE ")",
+                   "is", (int64_t)ORIGIN_SEND, group);
+}
+
+enum status journal_group_release(struct journal *j, const char *group, struct fault *why)
+{
+    return db_run(j->db, why,
+                  "UPDATE exposures SET state = 'ready', attempts = 0, due_ns = 0, reason = ''"
+                  " WHERE grp != '' AND grp = ? AND exact = 0 AND"
+                  " (state = 'partial' OR " PARKED_WHOLE ")",
+                  "s", group);
+}
+
+enum status journal_group_wait(struct journal *j, const char *group, int64_t due_ns,
+                               const char *reason, struct fault *why)
+{
+    return db_run(j->db, why,
+                  "UPDATE exposures SET due_ns = ?, reason = ? WHERE grp != '' AND grp = ?"
+                  " AND state = 'partial'",
+                  "iss", due_ns, reason, group);
+}
+
+enum status journal_group_park(struct journal *j, const char *group, const char *reason,
+                               struct fault *why)
+{
+    return db_run(j->db, why,
+                  "UPDATE exposures SET state = 'parked', due_ns = 0, reason = ? WHERE grp != ''"
+                  " AND grp = ? AND state = 'partial'",
+                  "ss", reason, group);
+}
+
+enum status journal_unskip(struct journal *j, struct fault *why)
+{
+    return db_run(j->db, why,
+                  "UPDATE exposures SET state = 'seen', attempts = 0, due_ns = 0, reason = '',"
+                  " changed_ns = ? WHERE state = 'skipped'",
+                  "i", clock_wall());
+}
