@@ -79,7 +79,9 @@ $(B)/unit/test_jobs_%: $(B)/tests/unit/test_jobs_%.c.o $(filter-out %/main.c.o,$
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS) -lcmocka
 $(B)/unit/test_%: $(B)/tests/unit/test_%.c.o $(B)/libcommon.a
 	@mkdir -p $(@D)
-	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS) -lcmocka
+	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS) $(JUDGE) -lcmocka
+# What only a test needs, to compare with.
+$(B)/unit/test_fits_tpv: JUDGE := -lwcs
 
 # Tests name the first members of an options struct; the others are zero.
 $(B)/tests/%: CFLAGS += -Wno-missing-field-initializers

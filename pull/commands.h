@@ -10,7 +10,7 @@
 enum option_id {
     OPT_CONFIG = 1, OPT_PUSH_DIR, OPT_RUN_DATE, OPT_DEBUG, OPT_QUIET, OPT_HELP, OPT_VERSION,
     OPT_DUMP_CONFIG, OPT_DUMP_MAN, OPT_FORCE, OPT_NIGHT, OPT_NAME, OPT_ALL, OPT_NO_WAIT, OPT_TO,
-    OPT_REBUILD, OPT_JSON, OPT_WATCH, OPT_LIMIT, OPT_WEIGHTS
+    OPT_REBUILD, OPT_JSON, OPT_WATCH, OPT_LIMIT, OPT_WEIGHTS, OPT_IN_PLACE
 };
 
 struct invocation {
@@ -32,6 +32,7 @@ int command_retry(struct invocation *in);
 int command_status(struct invocation *in);
 int command_verify(struct invocation *in);
 int command_rebuild(struct invocation *in);
+int command_convert_wcs(struct invocation *in);
 int command_check(struct invocation *in);
 int command_task(struct invocation *in);
 

@@ -1,0 +1,168 @@
+/* `convert-wcs FILE...`: TAN-SIP headers made TPV (common/fits_tpv.h). Needs neither
+ * configuration nor store. The new file has all bytes of the old one but for these headers; it
+ * appears whole or not at all. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/fits_tpv.h"
+#include "common/fsutil.h"
+#include "pull/commands.h"
+
+#define PIECE 1048576
+
+struct conversion {
+    const char *to; /* folder; NULL: the file's own */
+    bool in_place, force;
+    /* of the file at work */
+    int fd;
+    struct stat st;
+    struct fs_draft draft;
+    int converted, hdus;
+};
+
+/* DIR/NAME.tpv.fits for NAME.fits; all of a second ".fz" is kept, too. */
+static bool new_name(const struct conversion *c, const char *path, char *out, size_t size)
+{
+    const char *base = fs_basename(path), *dot = strstr(base, ".fit");
+    int stem = (int)(dot && dot > base ? dot - base : (long)strlen(base)), n;
+    if (c->in_place)
+        n = snprintf(out, size, "%s", path);
+    else if (c->to)
+        n = snprintf(out, size, "%s/%.*s.tpv%s", c->to, stem, base, base + stem);
+    else
+        n = snprintf(out, size, "%.*s%.*s.tpv%s", (int)(base - path), path, stem, base,
+                     base + stem);
+    return n > 0 && (size_t)n < size;
+}
+
+static enum status put(struct conversion *c, const void *bytes, size_t len, struct fault *why)
+{
+    if (fs_write_all(c->draft.fd, bytes, len) == 0)
+        return ST_OK;
+    return fault_errno(why, fs_write_grade(errno), "cannot write '%s'", c->draft.path);
+}
+
+/* What lies from `at` to the file's end, as it is. */
+static enum status put_rest(struct conversion *c, off_t at, struct fault *why)
+{
+    static unsigned char piece[PIECE];
+    enum status st = ST_OK;
+    while (st == ST_OK && at < c->st.st_size) {
+        size_t len = c->st.st_size - at < PIECE ? (size_t)(c->st.st_size - at) : PIECE;
+        if (fs_pread_all(c->fd, piece, len, at) != 0)
+            return fault_errno(why, ST_RETRY, "cannot read it at byte %lld", (long long)at);
+        st = put(c, piece, len, why);
+        at += (off_t)len;
+    }
+    return st;
+}
+
+static enum status put_hdu(struct conversion *c, const struct fits_hdu *hdu, struct fault *why)
+{
+    struct buf bytes = {0}, changed = {0};
+    bool converted = false;
+    enum status st = fits_read_hdu(c->fd, hdu, &bytes, why);
+    if (st == ST_OK)
+        st = fits_tpv_hdu(&bytes, &changed, &converted, why);
+    if (st == ST_OK)
+        st = converted ? put(c, changed.data, changed.len, why)
+                       : put(c, bytes.data, bytes.len, why);
+    else
+        fault_within(why, "HDU %d%s%s%s: ", hdu->index, hdu->extname[0] ? " (" : "", hdu->extname,
+                     hdu->extname[0] ? ")" : "");
+    c->converted += converted;
+    buf_free(&changed);
+    buf_free(&bytes);
+    return st;
+}
+
+static enum status put_file(struct conversion *c, struct fault *why)
+{
+    struct fits_file file = {0};
+    enum status st = fits_scan(c->fd, &file, why);
+    for (size_t i = 0; st == ST_OK && i < file.count; i++)
+        st = put_hdu(c, &file.hdu[i], why);
+    c->hdus = (int)file.count;
+    if (st == ST_OK && c->converted == 0)
+        st = fault(why, ST_REJECT, "none of its %d headers has SIP: there is nothing to convert",
+                   c->hdus);
+    if (st == ST_OK)
+        st = put_rest(c, file.end, why);
+    fits_file_free(&file);
+    return st;
+}
+
+static enum status finish(struct conversion *c, const char *path, struct fault *why)
+{
+    struct stat now;
+    if (fchmod(c->draft.fd, c->st.st_mode & 0777) != 0)
+        return fault_errno(why, ST_RETRY, "cannot set the mode of '%s'", c->draft.path);
+    if (fstat(c->fd, &now) != 0 || now.st_size != c->st.st_size ||
+        now.st_mtim.tv_sec != c->st.st_mtim.tv_sec || now.st_mtim.tv_nsec != c->st.st_mtim.tv_nsec)
+        return fault(why, ST_REJECT, "'%s' was changed while it was read", path);
+    enum status st = fs_draft_publish(&c->draft, !c->in_place && !c->force, why);
+    if (st == ST_REJECT && errno == EEXIST)
+        return fault(why, ST_REJECT, "'%s' is there already and is kept; --force replaces it",
+                     c->draft.path);
+    return st;
+}
+
+static enum status convert(struct conversion *c, const char *path, char *out, size_t size,
+                           struct fault *why)
+{
+    enum status st = ST_OK;
+    c->draft.fd = -1;
+    c->converted = c->hdus = 0;
+    c->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (c->fd < 0 || fstat(c->fd, &c->st) != 0)
+        st = fault_errno(why, ST_RETRY, "cannot open it");
+    else if (!S_ISREG(c->st.st_mode))
+        st = fault(why, ST_REJECT, "is no regular file");
+    else if (!new_name(c, path, out, size))
+        st = fault(why, ST_REJECT, "the new file's name is too long");
+    else if (!c->in_place && !c->force && access(out, F_OK) == 0)
+        st = fault(why, ST_REJECT, "'%s' is there already and is kept; --force replaces it", out);
+    if (st == ST_OK && c->to)
+        st = fs_mkdirs(c->to, why);
+    if (st == ST_OK)
+        st = fs_draft_open(&c->draft, out, why);
+    if (st == ST_OK && (st = put_file(c, why)) == ST_OK)
+        st = finish(c, path, why);
+    if (c->draft.fd >= 0)
+        fs_draft_drop(&c->draft);
+    if (c->fd >= 0)
+        close(c->fd);
+    return st;
+}
+
+int command_convert_wcs(struct invocation *in)
+{
+    struct conversion c = {.to = option_value(in, OPT_TO),
+                           .in_place = option_value(in, OPT_IN_PLACE) != NULL,
+                           .force = option_value(in, OPT_FORCE) != NULL};
+    int good = 0;
+    if (in->operand_count == 0 || (c.to && c.in_place)) {
+        fprintf(stderr, "skyferry-pull: convert-wcs: %s\n", in->operand_count == 0
+                ? "which files? convert-wcs FILE... [--to DIR | --in-place]"
+                : "--to and --in-place contradict each other");
+        return EXIT_USAGE;
+    }
+    for (int i = 0; i < in->operand_count; i++) {
+        const char *path = in->operands[i];
+        char out[4096];
+        struct fault why = {0};
+        if (convert(&c, path, out, sizeof out, &why) == ST_OK) {
+            printf("%s: TAN-SIP to TPV in %d of %d HDUs\n", out, c.converted, c.hdus);
+            good++;
+        } else {
+            fprintf(stderr, "skyferry-pull: %s: %s\n", path, why.text);
+        }
+    }
+    if (good == in->operand_count)
+        return EXIT_DONE;
+    return good > 0 ? EXIT_INCOMPLETE : EXIT_FAILED;
+}

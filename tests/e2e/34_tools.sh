@@ -1,0 +1,69 @@
+#!/bin/bash
+# The observer's tools: TAN-SIP headers made TPV, judged by astropy.
+. "$(dirname "$0")/lib.sh"
+
+# ---- convert-wcs ----
+mkdir "$WORK/wcs"
+cat >"$WORK/wcs.py" <<'PY'
+import sys, warnings
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+warnings.simplefilter("ignore")
+def make(path):
+    h = fits.Header()
+    h["CTYPE1"], h["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
+    h["CRVAL1"], h["CRVAL2"], h["CRPIX1"], h["CRPIX2"] = 210.1, -28.7, 1024.5, 2176.5
+    h["CD1_1"], h["CD1_2"], h["CD2_1"], h["CD2_2"] = 4.6e-5, 1.1e-6, -1.3e-6, 4.6e-5
+    h["A_ORDER"], h["B_ORDER"] = 4, 3
+    for key, value in (("A_2_0", 2.2e-7), ("A_1_1", -4e-7), ("A_0_4", 3e-14), ("A_2_1", 1e-11), ("B_0_2", 3e-7),
+                       ("B_3_0", -2e-11), ("B_1_1", 1e-7)):
+        h[key] = value
+    rng = np.random.default_rng(1)
+    image = lambda name: fits.ImageHDU(rng.integers(0, 60000, (96, 64)).astype("u2"), h, name)
+    hdus = fits.HDUList([fits.PrimaryHDU(), image("N1"), fits.ImageHDU(np.zeros((4, 4), "f4"), name="MAP"), image("N2")])
+    hdus.writeto(path, checksum=True)
+def compare(old, new):
+    a, b = fits.open(old), fits.open(new, checksum=True)
+    worst = 0.0
+    x, y = np.meshgrid(np.linspace(0.5, 2048.5, 30), np.linspace(0.5, 4352.5, 30))
+    for i in range(len(a)):
+        if a[i].data is None:
+            continue
+        assert (a[i].data == b[i].data).all() and a[i].data.dtype == b[i].data.dtype
+        if "A_ORDER" not in a[i].header:
+            assert a[i].header.tostring() == b[i].header.tostring()
+            continue
+        assert not [k for k in b[i].header if k.startswith(("A_", "B_"))]
+        s, t = [np.radians(WCS(f[i].header).all_pix2world(x, y, 1)) for f in (a, b)]
+        apart = np.hypot((s[0] - t[0]) * np.cos(s[1]), s[1] - t[1])
+        worst = max(worst, np.degrees(apart.max()) * 3600e3)
+    print("worst %.6f mas" % worst)
+    assert 0 <= worst < 1
+{"make": make, "compare": compare}[sys.argv[1]](*sys.argv[2:])
+PY
+tool() { "$BIN/skyferry-pull" "$@"; }
+sip=$WORK/wcs/a.fits
+check "a file with SIP headers, sums included" debian_python "$WORK/wcs.py" make "$sip"
+cp "$sip" "$WORK/wcs/b.fits"
+exits "convert-wcs writes a new file" 0 tool convert-wcs "$sip"
+says "says what it did" "$WORK/out" 'a\.tpv\.fits: TAN-SIP to TPV in 2 of 4 HDUs'
+check "astropy: the same pixels, the same sky within 1 mas, right sums" debian_python "$WORK/wcs.py" compare "$sip" "$WORK/wcs/a.tpv.fits"
+check "fitsverify is content" fitsverify -q "$WORK/wcs/a.tpv.fits"
+check "the old file is as it was" cmp "$sip" "$WORK/wcs/b.fits"
+exits "a file of that name is kept" 1 tool convert-wcs "$sip"
+says "and named" "$WORK/out" 'a\.tpv\.fits.*--force'
+chmod 640 "$WORK/wcs/b.fits"
+exits "--in-place, and a bad file does not hold the others" 3 tool convert-wcs --in-place "$WORK/wcs/none.fits" "$WORK/wcs/b.fits"
+check "gives the same file" cmp "$WORK/wcs/b.fits" "$WORK/wcs/a.tpv.fits"
+same "of the same mode" "$(stat -c %a "$WORK/wcs/b.fits")" 640
+exits "a second time there is nothing to convert" 1 tool convert-wcs --in-place "$WORK/wcs/b.fits"
+says "which is said" "$WORK/out" 'nothing to convert'
+head -c 20000 "$sip" >"$WORK/wcs/cut.fits"
+exits "a cut file is refused" 1 tool convert-wcs --to "$WORK/new" "$WORK/wcs/cut.fits"
+sed 's/A_ORDER =/A_ORDXX =/' "$sip" >"$WORK/wcs/part.fits"
+exits "a partial header is refused" 1 tool convert-wcs --to "$WORK/new" "$WORK/wcs/part.fits"
+says "by its card" "$WORK/out" 'HDU 1 \(N1\): A_ORDER is missing'
+same "nothing is left of them" "$(ls -A "$WORK/new")" ""
+exits "which files?" 2 tool convert-wcs
+finish
