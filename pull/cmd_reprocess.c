@@ -23,7 +23,8 @@ struct errand {
     struct catalogue *cat; /* the daemon's, or our own agent's */
     int64_t *ids;
     size_t count, room;
-    int missing, arriving;
+    int missing, arriving, twice;
+    int64_t visit; /* -1: any */
     bool broken; /* out of memory */
 };
 
@@ -46,8 +47,10 @@ static bool add_id(void *ctx, const struct exposure *x)
         return true;
     }
     for (size_t i = 0; i < e->count; i++)
-        if (e->ids[i] == x->id)
+        if (e->ids[i] == x->id) {
+            e->twice++;
             return true;
+        }
     if (e->count == e->room) {
         size_t room = e->room ? 2 * e->room : 64;
         int64_t *bigger = realloc(e->ids, room * sizeof *bigger);
@@ -72,16 +75,13 @@ static enum status add_name(struct errand *e, const char *name, struct fault *wh
 {
     struct catalogue_pick pick = {.name = name, .oldest_first = true};
     size_t before = e->count + (size_t)e->arriving;
+    int twice = e->twice;
     enum status st = catalogue_each(e->cat, &pick, add_id, e, why);
-    if (st == ST_OK && e->count + (size_t)e->arriving == before) {
-        /* Named twice is no mistake. */
-        struct errand probe = {.cat = e->cat};
-        st = catalogue_each(e->cat, &pick, add_id, &probe, why);
-        if (st == ST_OK && probe.count == 0) {
-            say_problem("there is no exposure '%s' in the catalogue; the rest goes on", name);
-            e->missing++;
-        }
-        free(probe.ids);
+    if (st == ST_OK && e->twice > twice) {
+        say_problem("'%s' is asked for more than once: it is done once", name);
+    } else if (st == ST_OK && e->count + (size_t)e->arriving == before) {
+        say_problem("there is no exposure '%s' in the catalogue; the rest goes on", name);
+        e->missing++;
     }
     return st;
 }
@@ -114,6 +114,64 @@ static enum status add_list(struct errand *e, const char *list, struct fault *wh
     return st;
 }
 
+static bool of_verdict(const struct exposure *x, const char *word)
+{
+    if (strcmp(word, "parked") == 0)
+        return x->state == EX_PARKED;
+    if (strcmp(word, "faulty") == 0)
+        return x->state != EX_PARKED && x->faults > 0;
+    return x->state == EX_DONE && x->faults == 0;
+}
+
+static bool of_field(const struct exposure *x, const char *field)
+{
+    char name[sizeof x->facts.object];
+    fs_name_clean(name, sizeof name, x->facts.object, "unnamed");
+    return strcasecmp(x->facts.object, field) == 0 || strcasecmp(name, field) == 0;
+}
+
+/* What all of --visit, --field and --verdict choose. */
+static bool add_chosen(void *ctx, const struct exposure *x)
+{
+    struct errand *e = ctx;
+    const char *field = option_value(e->in, OPT_FIELD);
+    const char *verdict = option_value(e->in, OPT_VERDICT);
+    int64_t visit = x->facts.expnum;
+    if (visit < 0)
+        visit = camera_expnum_from_name(&e->in->s.camera, x->source_name);
+    if ((e->visit >= 0 && visit != e->visit) || (field && !of_field(x, field)) ||
+        (verdict && !of_verdict(x, verdict)))
+        return true;
+    return add_id(ctx, x);
+}
+
+static bool asks_for_some(const struct invocation *in)
+{
+    return option_value(in, OPT_NIGHT) || option_value(in, OPT_VISIT) ||
+           option_value(in, OPT_FIELD) || option_value(in, OPT_VERDICT);
+}
+
+/* False, with the reason said, when a choice cannot be understood. */
+static bool read_choice(struct errand *e)
+{
+    static const char *const verdicts[] = {"whole", "faulty", "parked"};
+    const char *visit = option_value(e->in, OPT_VISIT);
+    const char *verdict = option_value(e->in, OPT_VERDICT);
+    bool known = !verdict;
+    e->visit = -1;
+    if (visit && (!*visit || strspn(visit, "0123456789") != strlen(visit) || strlen(visit) > 18)) {
+        say_problem("--visit '%s' is no exposure number: give its digits", visit);
+        return false;
+    }
+    if (visit)
+        e->visit = strtoll(visit, NULL, 10);
+    for (int i = 0; !known && i < 3; i++)
+        known = strcmp(verdict, verdicts[i]) == 0;
+    if (!known)
+        say_problem("--verdict '%s': there are whole, faulty and parked", verdict);
+    return known;
+}
+
 static enum status add_night(struct errand *e, const char *night, exposure_fn *fn,
                              struct fault *why)
 {
@@ -129,8 +187,13 @@ static enum status find_exposures(struct errand *e, struct fault *why)
     const char *night = option_value(in, OPT_NIGHT);
     bool is_retry = e->verb == ASK_RETRY;
     enum status st = ST_OK;
-    if (night || option_value(in, OPT_ALL))
-        st = add_night(e, night, is_retry ? add_faulty : add_id, why);
+    size_t before = e->count;
+    if (asks_for_some(in) || option_value(in, OPT_ALL))
+        st = add_night(e, night, is_retry ? add_faulty : add_chosen, why);
+    if (st == ST_OK && e->visit >= 0 && e->count == before && e->arriving == 0) {
+        say_problem("there is no such exposure of visit %lld", (long long)e->visit);
+        e->missing++;
+    }
     for (int i = 0; st == ST_OK && i < in->found_count; i++)
         if (in->found[i].id == OPT_NAME)
             st = add_name(e, in->found[i].value, why);
@@ -296,16 +359,20 @@ int command_reprocess(struct invocation *in)
 {
     struct errand e = {.in = in, .verb = ASK_REPROCESS,
                        .force = option_value(in, OPT_FORCE) != NULL};
-    if (in->operand_count == 0 && !option_value(in, OPT_NAME) && !option_value(in, OPT_NIGHT)) {
-        say_problem("reprocess: which exposures? reprocess LIST, --name NAME or --night utYYMMDD");
+    if (in->operand_count == 0 && !option_value(in, OPT_NAME) && !asks_for_some(in)) {
+        say_problem("reprocess: which exposures? reprocess LIST, --name NAME, --night utYYMMDD, "
+                    "--visit N, --field OBJECT or --verdict WORD");
         return EXIT_USAGE;
     }
+    if (!read_choice(&e))
+        return EXIT_USAGE;
     return perform(&e);
 }
 
 int command_retry(struct invocation *in)
 {
-    struct errand e = {.in = in, .verb = ASK_RETRY, .force = option_value(in, OPT_FORCE) != NULL};
+    struct errand e = {.in = in, .verb = ASK_RETRY, .visit = -1,
+                       .force = option_value(in, OPT_FORCE) != NULL};
     if (in->operand_count == 0 && !option_value(in, OPT_ALL) && !option_value(in, OPT_NIGHT)) {
         say_problem("retry: which exposures? retry NAME..., --all or --night utYYMMDD");
         return EXIT_USAGE;

@@ -1,5 +1,6 @@
 #!/bin/bash
-# The observer's tools: TAN-SIP headers made TPV, judged by astropy.
+# The observer's tools: TAN-SIP headers made TPV, judged by astropy; what is reprocessed chosen by
+# list, visit, night, field and verdict.
 . "$(dirname "$0")/lib.sh"
 
 # ---- convert-wcs ----
@@ -66,4 +67,38 @@ exits "a partial header is refused" 1 tool convert-wcs --to "$WORK/new" "$WORK/w
 says "by its card" "$WORK/out" 'HDU 1 \(N1\): A_ORDER is missing'
 same "nothing is left of them" "$(ls -A "$WORK/new")" ""
 exits "which files?" 2 tool convert-wcs
+
+# ---- reprocess: which ones ----
+write_pull jobs.ccds_per_job=4
+start_sshd
+write_push
+camera --night "bias:1,flat:g:1,object:Alpha:g:2,object:Beta:r:1" --expnum 340001 --date-obs 2024-04-05T03:00:00 --quiet >/dev/null
+camera --object Alpha --expnum 340011 --date-obs 2024-04-07T03:00:00 --quiet >/dev/null
+start_pull
+exits "six exposures of two nights are delivered" 0 push sweep
+eventually "and done" 40 pull_has 6 done
+stop pull
+chosen() { grep -oE '^DECam_00[0-9]+: ' "$WORK/out" | sed 's/^DECam_00//; s/: //' | sort | paste -sd' '; }
+exits "--visit" 0 pull reprocess --visit 340005
+same "takes that one" "$(chosen)" 340005
+exits "--field, in any case" 0 pull reprocess --field alpha
+same "takes all of the field" "$(chosen)" "340003 340004 340011"
+exits "--field with --night" 0 pull reprocess --field Alpha --night ut240405
+same "takes what both choose" "$(chosen)" "340003 340004"
+exits "--verdict parked when none is" 0 pull reprocess --verdict parked
+says "has nothing to do" "$WORK/out" 'nothing to do'
+exits "a visit that is not there" 3 pull reprocess --visit 999999
+says "is said" "$WORK/out" 'no such exposure of visit 999999'
+exits "no number" 2 pull reprocess --visit 34x
+exits "no verdict" 2 pull reprocess --verdict good
+printf 'DECam_00340003\n\nDECam_00340003.tar\nDECam_00777777\nDECam_00340005\n' >"$WORK/list"
+exits "a list with a double and a missing name" 3 pull reprocess "$WORK/list"
+same "the rest is done, once each" "$(chosen)" "340003 340005"
+says "the double is said" "$WORK/out" "'DECam_00340003.tar' is asked for more than once"
+says "the missing one is said" "$WORK/out" "no exposure 'DECam_00777777'"
+write_pull jobs.ccds_per_job=4 jobs.command=/bin/false jobs.retries=0
+pull reprocess --visit 340005 >/dev/null 2>&1
+write_pull jobs.ccds_per_job=4
+exits "--verdict faulty" 0 pull reprocess --verdict faulty
+same "takes the one whose jobs failed" "$(chosen)" 340005
 finish
