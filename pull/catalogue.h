@@ -111,6 +111,10 @@ enum status catalogue_jobs_in(struct catalogue *c, enum job_state state, job_fn 
 enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *due,
                                    struct fault *why);
 
+/* Folders of the exposure's jobs that begin with `from` begin with `to`. */
+enum status catalogue_move_jobs(struct catalogue *c, int64_t exposure, const char *from,
+                                const char *to, struct fault *why);
+
 /* What waits for its next attempt waits no longer. */
 enum status catalogue_hurry_jobs(struct catalogue *c, struct fault *why);
 

@@ -253,6 +253,15 @@ enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *
                   after);
 }
 
+enum status catalogue_move_jobs(struct catalogue *c, int64_t exposure, const char *from,
+                                const char *to, struct fault *why)
+{
+    return db_run(c->db, why,
+                  "UPDATE jobs SET folder = ?2 || substr(folder, length(?1) + 1)"
+                  " WHERE exposure = ?3 AND substr(folder, 1, length(?1) + 1) = ?1 || '/'",
+                  "ssi", from, to, exposure);
+}
+
 enum status catalogue_hurry_jobs(struct catalogue *c, struct fault *why)
 {
     return db_run(c->db, why, "UPDATE jobs SET due_ns = 0 WHERE state = 'waiting'", "");

@@ -38,7 +38,7 @@ enum exactness {
 struct exposure {
     int64_t id;
     char bundle[512];          /* below root: "bundles/ut170316/NAME.tar"; EX_COMING:
-                                * "incoming/NAME.ID8.part" */
+                                * "incoming/NAME.ID8.part"; "gone/...": see pull/retire.h */
     char name[MEMBER_NAME];    /* the bundle's stem: NAME or NAME~2 */
     char night[NIGHT_SIZE];
     enum exposure_state state;
@@ -51,7 +51,7 @@ struct exposure {
     char source_name[MEMBER_NAME], source_sha256[DIGEST_HEX];
     int64_t source_size, raw_size; /* raw: of all pixels and other HDUs, uncompressed */
     char bundle_sha256[DIGEST_HEX];
-    int64_t bundle_size, bundle_mtime_ns;
+    int64_t bundle_size, bundle_mtime_ns; /* mtime 0: before its receipt was made */
     struct facts facts;
     /* counts, kept by catalogue_count */
     int ccds, placed, jobs, jobs_done, faults; /* faults: ccds parked and jobs failed */

@@ -16,6 +16,7 @@
 #include "pull/flow.h"
 #include "pull/part.h"
 #include "pull/renew.h"
+#include "pull/retire.h"
 
 /* A tar without a receipt, being waited for or looked through. */
 struct candidate {
@@ -118,53 +119,115 @@ static void consider(struct agent *a, const char *path, const struct stat *st)
 
 /* ---- what the watch tells ---- */
 
+static int64_t mtime_of(const struct stat *st)
+{
+    return st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
+}
+
+/* Does the file look like the one that was catalogued? A look into its receipt tells, but not
+ * one for each of a season's bundles at every rescan: the bytes were there before the receipt,
+ * and a time that says otherwise (copied back from an archive) is noted when it was looked into. */
+static bool looks_known(const struct exposure *x, const struct stat *st)
+{
+    if (x->bundle_size != st->st_size)
+        return false;
+    return x->bundle_mtime_ns ? x->bundle_mtime_ns == mtime_of(st)
+                              : mtime_of(st) <= x->stamp[STAMP_STORED];
+}
+
 /* A bundle that was lost here and sent anew need not have the bytes it had: the ratio is held by
  * what the exposures before it came to. What was placed from the first one stays. */
-static void take_again(struct agent *a, struct exposure *x, const char *rel, const struct stat *st)
+static enum status take_again(struct agent *a, struct exposure *x, const struct receipt *r,
+                              const struct stat *st, struct fault *why)
+{
+    bool anew = strcmp(x->bundle_sha256, r->sha256) != 0;
+    x->bundle_mtime_ns = mtime_of(st);
+    if (anew) {
+        log_info(AT(.stage = "stored", .exposure = x->name), "%.1f MB, %s came again, encoded anew",
+                 (double)r->size / 1e6, x->bundle);
+        memcpy(x->bundle_sha256, r->sha256, sizeof x->bundle_sha256);
+        x->bundle_size = r->size;
+        if (x->state == EX_PARKED)
+            x->state = EX_STORED;
+        if (x->state == EX_STORED)
+            x->due_ns = clock_wall();
+    }
+    return catalogue_save(a->cat, x, why);
+}
+
+/* The path of x holds another file by the look of it. *known is false when that is another
+ * exposure's bundle, and x gave the path up for it. */
+static enum status look_again(struct agent *a, struct exposure *x, const struct stat *st,
+                              bool *known, struct fault *why)
 {
     char path[PULL_PATH];
     struct receipt r;
-    struct fault why;
-    if (x->bundle_size == st->st_size || !x->bundle_sha256[0] || flow_is_flying(a, x->id))
-        return;
-    pull_path(&a->s, rel, path);
-    if (part_receipt(path, &r, &why) != ST_OK || r.size != st->st_size ||
-        strcmp(r.source_sha256, x->source_sha256) != 0)
-        return;
-    log_info(AT(.stage = "stored", .exposure = x->name), "%.1f MB, %s came again, encoded anew",
-             (double)r.size / 1e6, rel);
-    memcpy(x->bundle_sha256, r.sha256, sizeof x->bundle_sha256);
-    x->bundle_size = r.size;
-    if (x->state == EX_PARKED)
-        x->state = EX_STORED;
-    if (x->state == EX_STORED)
-        x->due_ns = clock_wall();
-    if (catalogue_save(a->cat, x, &why) != ST_OK)
-        agent_trouble(a, &why);
-    agent_poke(a);
+    struct fault none;
+    enum status grade = ST_OK;
+    pull_path(&a->s, x->bundle, path);
+    if (part_receipt(path, &r, &none) != ST_OK || r.size != st->st_size)
+        return ST_OK;
+    if (strcmp(r.source_sha256, x->source_sha256) == 0) {
+        if (!flow_is_flying(a, x->id))
+            grade = take_again(a, x, &r, st, why);
+        agent_poke(a);
+    } else if (retire_can(a, x)) {
+        grade = retire_exposure(a, x, why);
+        *known = grade != ST_OK;
+    }
+    return grade;
+}
+
+/* The same for a bundle beside an exposure's own. */
+static enum status look_beside(struct agent *a, const struct other_bundle *b,
+                               const struct stat *st, bool *known, struct fault *why)
+{
+    char path[PULL_PATH];
+    struct exposure x;
+    struct receipt r;
+    struct fault none;
+    bool found = false;
+    pull_path(&a->s, b->path, path);
+    if ((b->size == st->st_size && mtime_of(st) <= b->stored_ns) ||
+        part_receipt(path, &r, &none) != ST_OK || r.size != st->st_size)
+        return ST_OK;
+    enum status grade = catalogue_get(a->cat, b->exposure, &x, &found, why);
+    if (grade != ST_OK || !found || strcmp(r.source_sha256, x.source_sha256) == 0)
+        return grade;
+    grade = catalogue_drop_bundle(a->cat, b->path, why);
+    *known = grade != ST_OK;
+    return grade;
+}
+
+static enum status look_up(struct agent *a, const char *rel, const struct stat *st, bool *known,
+                           struct fault *why)
+{
+    struct exposure x;
+    struct other_bundle other;
+    bool found = false;
+    *known = true; /* also after trouble: seen again at the next rescan */
+    enum status grade = catalogue_by_bundle(a->cat, rel, &x, &found, why);
+    if (grade == ST_OK && !found) {
+        grade = catalogue_get_bundle(a->cat, rel, &other, known, why);
+        return grade == ST_OK && *known ? look_beside(a, &other, st, known, why) : grade;
+    }
+    if (grade != ST_OK)
+        return grade;
+    if (x.bundle_sha256[0])
+        return looks_known(&x, st) ? ST_OK : look_again(a, &x, st, known, why);
+    /* Parked as no bundle: another file by now? */
+    *known = x.state != EX_PARKED ||
+             (x.bundle_size == st->st_size && x.bundle_mtime_ns == mtime_of(st));
+    return ST_OK;
 }
 
 static bool is_known(struct agent *a, const char *rel, const struct stat *st)
 {
-    struct exposure x;
-    struct other_bundle other;
     struct fault why;
-    bool found = false, beside = false;
-    if (catalogue_by_bundle(a->cat, rel, &x, &found, &why) != ST_OK) {
+    bool known;
+    if (look_up(a, rel, st, &known, &why) != ST_OK)
         agent_trouble(a, &why);
-        return true; /* seen again at the next rescan */
-    }
-    if (!found && catalogue_get_bundle(a->cat, rel, &other, &beside, &why) != ST_OK) {
-        agent_trouble(a, &why);
-        return true;
-    }
-    if (found)
-        take_again(a, &x, rel, st);
-    if (!found || x.state != EX_PARKED || x.bundle_sha256[0])
-        return found || beside;
-    /* Parked as no bundle: another file by now? */
-    return x.bundle_size == st->st_size &&
-           x.bundle_mtime_ns == st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
+    return known;
 }
 
 static void add(struct agent *a, const char *rel, const struct receipt *r)

@@ -14,6 +14,7 @@
 #include "pull/flow.h"
 #include "pull/job.h"
 #include "pull/request.h"
+#include "pull/retire.h"
 
 #define AT_A_TIME 64 /* the rest follows at the next look */
 
@@ -48,7 +49,15 @@ enum status renew_notice(struct agent *a, const char *rel, const struct receipt 
     if (st != ST_OK || *taken)
         return st;
     st = catalogue_pair(a->cat, r->source_sha256, r->name, &x, &found, why);
-    if (st != ST_OK || !found || !renew_pairs(&x, r) || strcmp(x.bundle, rel) == 0)
+    if (st != ST_OK || !found || strcmp(x.bundle, rel) == 0)
+        return st;
+    if (retire_is_gone(&x) && r->exact == (x.exact != EXACT_NO)) {
+        *taken = true;
+        st = flow_is_flying(a, x.id) ? ST_OK : retire_return(a, &x, rel, r, why);
+        agent_poke(a);
+        return st;
+    }
+    if (!renew_pairs(&x, r))
         return st;
     renew_bundle(rel, r, x.id, &b);
     st = catalogue_put_bundle(a->cat, &b, why);

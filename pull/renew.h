@@ -10,7 +10,8 @@
 #include "pull/agent.h"
 
 /* Is this bundle the other one of a catalogued exposure? Then it is noted as that and *taken
- * is true: an exact one waits for its turn, a lossy one came after its exact one. */
+ * is true: an exact one waits for its turn, a lossy one came after its exact one; or it is one
+ * that was gone (pull/retire.h). */
 enum status renew_notice(struct agent *a, const char *rel, const struct receipt *r, bool *taken,
                          struct fault *why);
 /* Gives exact bundles to exposures that rest, removes lossy ones that have been replaced. */
