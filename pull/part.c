@@ -73,17 +73,26 @@ void part_close(struct part **p)
     *p = NULL;
 }
 
-/* A commit of this very part that a crash cut short is ended first. */
+static bool has_intent(const struct part *p)
+{
+    return access(p->intent_path, F_OK) == 0;
+}
+
+/* A commit of this very part that a crash cut short is ended first; one that another process is
+ * at is waited for. */
 static enum status end_interrupted(struct part *p, struct fault *why)
 {
     int lock;
-    if (access(p->intent_path, F_OK) != 0)
+    if (!has_intent(p))
         return ST_OK;
     enum status st = store_lock(&p->store, &lock, why);
     if (st != ST_OK)
         return st;
     st = store_finish(&p->store, why);
     close(lock);
+    if (st == ST_OK && has_intent(p))
+        st = fault(why, ST_RETRY, "'%s' is whole but cannot get its name in the store yet",
+                   p->open.name);
     return st;
 }
 
@@ -142,6 +151,18 @@ static enum status open_part(struct part *p, bool *again, struct fault *why)
     return map_mend(p->map_fd, why);
 }
 
+/* Sealed since the first look: the part is as good as a bundle, nobody may write into it. The
+ * map is another one then, which we made. */
+static enum status leave_sealed(struct part *p, struct fault *why)
+{
+    struct map_head head;
+    if (!map_head_read(p->map_fd, &head))
+        unlink(p->map_path);
+    close(p->map_fd);
+    p->map_fd = -1;
+    return end_interrupted(p, why);
+}
+
 static enum status open_files(struct part *p, struct receipt *held, bool *is_held,
                               struct fault *why)
 {
@@ -151,6 +172,10 @@ static enum status open_files(struct part *p, struct receipt *held, bool *is_hel
         if (p->map_fd >= 0)
             close(p->map_fd);
         st = open_map(p, why);
+        if (st == ST_OK && has_intent(p)) {
+            st = leave_sealed(p, why);
+            continue;
+        }
         /* Once more under the lock: a commit may have ended since the first look. */
         if (st == ST_OK)
             st = part_held(&p->store, &p->open, held, is_held, why);

@@ -201,6 +201,71 @@ static void a_seal_waits_for_its_name(void **state)
     sample_free(&s);
 }
 
+static void killed(pid_t pid)
+{
+    int end;
+    assert_int_equal(waitpid(pid, &end, 0), pid);
+    assert_true(WIFSIGNALED(end));
+}
+
+/* A lane opens the bundle anew while the seal waits: nobody may write into the sealed part. */
+static void a_sealed_part_is_not_taken_up(void **state)
+{
+    struct sample s;
+    struct receipt r;
+    struct fault why;
+    struct part *p = NULL;
+    bool held;
+    (void)state;
+    sample_make(&s, "DECam_1", 11, 20000);
+    struct part *first = open_new(&s);
+    write_range(first, &s, 0, 20000);
+    assert_int_equal(fs_write_file(in_store("bundles"), "x", 1, false, &why), ST_OK);
+    assert_int_equal(part_commit(first, &s.commit, &r, &why), ST_RETRY);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(part_open(&store, &s.open, &p, &r, &held, &why), ST_RETRY);
+    assert_non_null(strstr(why.text, "cannot get its name"));
+    assert_null(p);
+    assert_int_equal(unlink(in_store("bundles")), 0);
+    assert_int_equal(part_open(&store, &s.open, &p, &r, &held, &why), ST_OK);
+    assert_true(held);
+    one_bundle_and_nothing_left(&s, &r);
+    part_close(&first);
+    sample_free(&s);
+}
+
+/* Many open it while others commit it: there is one bundle, and it holds what was sent. */
+static void opened_while_it_is_committed(void **state)
+{
+    struct sample s;
+    struct receipt r;
+    struct fault why;
+    (void)state;
+    sample_make(&s, "DECam_1", 12, 3000);
+    for (int round = 0; round < 100; round++) {
+        pid_t pids[3];
+        for (int k = 0; k < 3; k++) {
+            if ((pids[k] = fork()) != 0)
+                continue;
+            struct part *p = NULL;
+            bool held = false;
+            while (!held && part_open(&store, &s.open, &p, &r, &held, &why) == ST_OK) {
+                if (!held && part_write(p, 0, s.bytes, s.size, &why) == ST_OK && k == 0)
+                    part_commit(p, &s.commit, &r, &why);
+                part_close(&p);
+            }
+            kill(getpid(), SIGKILL); /* no exit handlers of the test's */
+        }
+        for (int k = 0; k < 3; k++)
+            killed(pids[k]);
+        assert_int_equal(deliver(&s, &r, &why), ST_OK);
+        one_bundle_and_nothing_left(&s, &r);
+        assert_int_equal(unlink(in_store("bundles/ut160901/DECam_1.tar")), 0);
+        assert_int_equal(unlink(in_store("bundles/ut160901/DECam_1.receipt")), 0);
+    }
+    sample_free(&s);
+}
+
 /* A lane's process dies at any moment while bytes come; the next goes on where the map ends. */
 static void bytes_before_a_kill_are_kept(void **state)
 {
@@ -252,6 +317,8 @@ int main(void)
         cmocka_unit_test(another_encoding_finds_it_held),
         cmocka_unit_test(another_file_of_the_name_does_not_mix),
         STORE_TEST(a_seal_waits_for_its_name),
+        STORE_TEST(a_sealed_part_is_not_taken_up),
+        STORE_TEST(opened_while_it_is_committed),
         STORE_TEST(bytes_before_a_kill_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
