@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "pull/placing.h"
 #include "pull/intake.h"
+#include "pull/part.h"
 #include "pull/renew.h"
 
 #define NAMES 100 /* versions of one name */
@@ -122,6 +123,15 @@ static enum status take_name(const char *from, const char *to, struct fault *why
     return fs_rename(from, to, why);
 }
 
+/* Does a receipt keep this name for another file, whose bundle somebody took away? */
+static bool is_kept(const struct adopt_job *j, const char *tar)
+{
+    struct receipt r;
+    struct fault none;
+    return part_receipt(tar, &r, &none) == ST_OK &&
+           strcmp(r.source_sha256, j->r.source_sha256) != 0;
+}
+
 /* Moves the tar to bundles/NIGHT/; rel becomes its new place. */
 static enum status file_it(struct adopt_job *j, char rel[PULL_PATH], struct fault *why)
 {
@@ -135,7 +145,7 @@ static enum status file_it(struct adopt_job *j, char rel[PULL_PATH], struct faul
             snprintf(version, sizeof version, "~%d", n);
         pull_text(rel, PULL_PATH, "bundles/%s/%s%s.tar", j->r.night, j->m.name, version);
         pull_path(&j->a->s, rel, to);
-        enum status taken = take_name(j->path, to, why);
+        enum status taken = is_kept(j, to) ? ST_REJECT : take_name(j->path, to, why);
         if (taken == ST_OK)
             return fs_sync_dir(folder, why);
         if (taken != ST_REJECT)
@@ -182,20 +192,39 @@ static enum status catalogue_it(struct adopt_job *j, const char *old_rel, const 
     return catalogue_save(j->a->cat, &x, why);
 }
 
-static enum status adopt(struct adopt_job *j, const char *rel, struct fault *why)
+/* Its name and its receipt; now: from its old place to its new one. */
+static enum status name_it(struct adopt_job *j, char now[PULL_PATH], struct fault *why)
 {
-    char now[PULL_PATH];
-    enum status st = ST_OK;
-    pull_text(now, sizeof now, "%s", rel);
-    if (!is_filed(rel, j->r.night)) {
+    struct receipt theirs;
+    struct fault none;
+    if (!is_filed(now, j->r.night)) {
         char by_time[NIGHT_SIZE];
         night_of(&j->a->s.rule, j->m.source_mtime_ns, by_time);
         placing_night(&j->a->s, &j->m.facts, by_time, j->r.night);
-        st = file_it(j, now, why);
+        enum status st = file_it(j, now, why);
+        if (st != ST_OK)
+            return st;
+    } else if (part_receipt(j->path, &theirs, &none) == ST_OK &&
+               strcmp(theirs.sha256, j->r.sha256) == 0) {
+        j->r = theirs; /* a lane's, whose receipt was just behind it */
+        return ST_OK;
     }
     crash_point("pull:adopt-filed");
+    return write_receipt(j, now, why);
+}
+
+static enum status adopt(struct adopt_job *j, const char *rel, struct fault *why)
+{
+    char now[PULL_PATH];
+    struct part_store store;
+    int lock = -1;
+    pull_part_store(&j->a->s, &store);
+    pull_text(now, sizeof now, "%s", rel);
+    enum status st = part_name_lock(&store, &lock, why);
     if (st == ST_OK)
-        st = write_receipt(j, now, why);
+        st = name_it(j, now, why);
+    if (lock >= 0)
+        close(lock);
     if (st == ST_OK)
         st = catalogue_it(j, rel, now, why);
     if (st == ST_OK)

@@ -64,6 +64,10 @@ enum status part_holds(const struct part_store *s, const struct wire_have *asked
 /* The receipt beside a bundle ("bundles/NIGHT/NAME.tar"). RETRY/ENOENT when there is none. */
 enum status part_receipt(const char *bundle_path, struct receipt *out, struct fault *why);
 
+/* For who gives a bundle its name and receipt otherwise than by part_commit: nobody else does while
+ * the lock is held, and what was interrupted at it is ended. Waits; close(*fd) releases it. */
+enum status part_name_lock(const struct part_store *s, int *fd, struct fault *why);
+
 /* Removes parts and maps untouched for this many days; returns how many. */
 int part_expire(const struct part_store *s, int days);
 

@@ -266,6 +266,16 @@ enum status store_finish(const struct part_store *s, struct fault *why)
     return each_incoming(s, ".receipt", finish_each, NULL, why);
 }
 
+enum status part_name_lock(const struct part_store *s, int *fd, struct fault *why)
+{
+    enum status st = store_lock(s, fd, why);
+    if (st == ST_OK && (st = store_finish(s, why)) != ST_OK) {
+        close(*fd);
+        *fd = -1;
+    }
+    return st;
+}
+
 enum status part_holds(const struct part_store *s, const struct wire_have *asked, bool *held,
                        struct fault *why)
 {

@@ -151,6 +151,65 @@ static void one_file_of_two_names_is_one_exposure(void **state)
     assert_int_equal(count_files("bundles", "*.tar"), 1);
 }
 
+/* Does the process wait for a lock that another one holds? */
+static bool waits_for_lock(pid_t pid)
+{
+    char line[256];
+    int waiting = 0;
+    bool found = false;
+    FILE *f = fopen("/proc/locks", "r");
+    assert_non_null(f);
+    while (!found && fgets(line, sizeof line, f))
+        found = sscanf(line, "%*d: -> FLOCK %*s %*s %d", &waiting) == 1 && waiting == (int)pid;
+    fclose(f);
+    return found;
+}
+
+/* A lane gives its bundle this name in the same moment. */
+static void a_lane_that_commits_comes_first(void **state)
+{
+    (void)state;
+    struct recipe a = {.name = "exp_8600", .seed = 1, .expnum = 8601},
+                  b = {.name = "exp_8600", .seed = 2};
+    struct part_store store;
+    char cooked[4096];
+    int lock, how;
+    cook(&b, scratch_path(&dir, "cooked", cooked));
+    store_one("exp_8610");
+    pid_t pid = fork();
+    if (pid == 0) {
+        run_agent(3);
+        kill(getpid(), SIGKILL); /* and no exit handlers of the test's */
+    }
+    while (!exists("jobs/ut160901/exp_8610/q2/job.json")) /* the agent is past its beginnings */
+        assert_int_equal(waitpid(pid, &how, WNOHANG), 0);
+    pull_part_store(&settings, &store);
+    TRY(part_name_lock(&store, &lock, WHY));
+    assert_int_equal(rename(cooked, in_store("exp_8600.tar")), 0);
+    while (!waits_for_lock(pid))
+        assert_true(exists("exp_8600.tar") && waitpid(pid, &how, WNOHANG) == 0);
+    store_as(&a, NIGHT, "exp_8600");
+    close(lock);
+    assert_int_equal(waitpid(pid, &how, 0), pid);
+    assert_true(WIFSIGNALED(how));
+    assert_int_equal(exposure_named("exp_8600").facts.expnum, 8601);
+    assert_int_equal(exposure_named("exp_8600~2").facts.expnum, 8600);
+    assert_int_equal(count_files("bundles", "*.receipt"), 3);
+}
+
+/* Its receipt keeps the name for the file that was taken away, as it does when a lane commits. */
+static void a_kept_name_is_not_taken(void **state)
+{
+    (void)state;
+    struct recipe a = {.name = "exp_8700", .seed = 1}, b = {.name = "exp_8700", .seed = 2};
+    store_as(&a, NIGHT, "exp_8700");
+    assert_int_equal(unlink(in_store("bundles/ut160901/exp_8700.tar")), 0);
+    drop(&b, "exp_8700.tar");
+    run_agent(1);
+    assert_false(exists("bundles/ut160901/exp_8700.tar"));
+    assert_int_equal(exposure_named("exp_8700~2").placed, 2);
+}
+
 #define IN_STORE(test) cmocka_unit_test_setup_teardown(test, store_setup, store_teardown)
 
 int main(void)
@@ -161,6 +220,8 @@ int main(void)
         IN_STORE(a_taken_name_is_not_overwritten),
         IN_STORE(a_broken_tar_is_parked_until_it_changes),
         IN_STORE(one_file_of_two_names_is_one_exposure),
+        IN_STORE(a_lane_that_commits_comes_first),
+        IN_STORE(a_kept_name_is_not_taken),
         IN_STORE(a_tar_filed_without_its_receipt_gets_one),
     };
     return cmocka_run_group_tests_name("pull adopt", tests, NULL, NULL);
