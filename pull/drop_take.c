@@ -64,26 +64,29 @@ static enum status put_file(const char *path, const struct buf *text, struct fau
     return st;
 }
 
-static void unlink_kind(const struct take *t, enum drop_kind kind)
+/* False: it is still there. */
+static bool unlink_kind(const struct take *t, enum drop_kind kind)
 {
     char path[PATH];
     struct fault why;
     if (path_of(t, kind, path, &why) != ST_OK || unlink(path) == 0 || errno == ENOENT)
-        return;
+        return true;
     if (errno == EISDIR && rmdir(path) == 0)
-        return;
+        return true;
     log_warn(AT(.stage = "drops", .exposure = t->name), "cannot remove '%s': %s; give "
              "skyferry-pull's account write access to the folder, and no sticky bit", path,
              strerror(errno));
+    return false;
 }
 
 /* The side-car goes last: while it is there the drop is not done with. */
 static void clear(const struct take *t)
 {
-    unlink_kind(t, DROP_TAR);
+    bool gone = unlink_kind(t, DROP_TAR);
     unlink_kind(t, DROP_MAP);
     crash_point("drop-cleared");
-    unlink_kind(t, DROP_SIDE);
+    if (gone)
+        unlink_kind(t, DROP_SIDE);
 }
 
 /* Leaves the refusal; `gone`: and removes the drop. */

@@ -95,6 +95,23 @@ static void open_files(struct talk *t, struct stream *s)
              SFTP_WRITE | SFTP_CREATE | SFTP_APPEND);
 }
 
+/* What skyferry-pull is sure to answer for: a bundle beside its side-car, or a side-car alone,
+ * when it has the bytes and is at work on them. It waits for the side-car of a bundle that has
+ * none, and refuses one of another size: those are sent again. */
+static int64_t dropped_size(const struct stream *s)
+{
+    if (s->tar_size >= 0)
+        return s->tar_size == s->side_size ? s->tar_size : -1;
+    return s->part_size < 0 ? s->side_size : -1;
+}
+
+/* The side-car first: without it skyferry-pull takes no notice of the rest. */
+static void remove_named(struct talk *t, const struct wire_open *o)
+{
+    drops_remove(t, DROP_SIDE, o);
+    drops_remove(t, DROP_TAR, o);
+}
+
 /* All that could be there has been looked for. */
 static void looked(struct talk *t, struct stream *s)
 {
@@ -104,9 +121,10 @@ static void looked(struct talk *t, struct stream *s)
         drops_post_receipt(t, s);
         return;
     }
-    /* A side-car alone: skyferry-pull has the bytes and is at work on them. */
-    int64_t dropped = s->tar_size >= 0 ? s->tar_size : s->part_size < 0 ? s->side_size : -1;
+    int64_t dropped = dropped_size(s);
     if (dropped < 0) {
+        if (s->tar_size >= 0)
+            remove_named(t, &s->open);
         for (size_t i = 0; i < s->have_count; i++)
             if (s->have[i].offset + s->have[i].length > s->part_size)
                 s->have[i].length = 0; /* the map says more than there is */
@@ -365,10 +383,8 @@ static bool is_hopeless(struct talk *t, const struct stream *s, struct chunk *c)
         fault(&why, ST_RETRY, "'%s' has its name in the drop folder already, at another size: it "
               "is sent anew", s->open.name);
     /* What was named there is not this bundle. */
-    if (s && s->stage == STREAM_DROPPED) {
-        drops_remove(t, DROP_TAR, &s->open);
-        drops_remove(t, DROP_SIDE, &s->open);
-    }
+    if (s && s->stage == STREAM_DROPPED)
+        remove_named(t, &s->open);
     end_chunk(t, c, &why);
     return true;
 }

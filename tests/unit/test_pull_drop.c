@@ -308,6 +308,27 @@ static void links_folders_and_pipes(void **state)
     sample_free(&s);
 }
 
+/* While its side-car is there the drop is not done with. */
+static void what_cannot_be_removed_keeps_its_side_car(void **state)
+{
+    (void)state;
+    struct sample s;
+    struct receipt r;
+    struct fault why;
+    char inside[DROP_NAME + 8];
+    sample_make(&s, "DECam_1", 9, 5000);
+    snprintf(inside, sizeof inside, "%s/x", file_of(&s, DROP_TAR));
+    put_side(&s);
+    assert_int_equal(mkdir(path_of(&s, DROP_TAR), 0755), 0);
+    put(at(inside), "x", 1);
+    assert_int_equal(take(&s, &r, &why), ST_REJECT);
+    assert_true(in_drops(&s, DROP_TAR) && in_drops(&s, DROP_SIDE));
+    assert_int_equal(unlink(at(inside)), 0);
+    assert_int_equal(take(&s, &r, &why), ST_REJECT);
+    drop_is_gone(&s);
+    sample_free(&s);
+}
+
 static void a_sparse_monster_is_not_read(void **state)
 {
     (void)state;
@@ -505,6 +526,7 @@ int main(void)
         DROP_TEST(half_a_drop_is_left_alone),
         DROP_TEST(garbage_for_a_side_car),
         DROP_TEST(links_folders_and_pipes),
+        DROP_TEST(what_cannot_be_removed_keeps_its_side_car),
         DROP_TEST(a_sparse_monster_is_not_read),
         DROP_TEST(a_store_that_is_away_keeps_the_drop),
         DROP_TEST(killed_anywhere_it_ends_well),

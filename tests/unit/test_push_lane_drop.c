@@ -516,6 +516,48 @@ static void after_a_cut_the_map_tells(void **state)
     meet(LANE_RECEIPT);
 }
 
+/* Nobody would ever answer for it: the connection ended between the two names. */
+static void a_bundle_without_its_side_car_is_sent_again(void **state)
+{
+    (void)state;
+    static const char *const sides[] = {NULL, "no side-car"};
+    for (size_t i = 0; i < 2; i++) {
+        pull_runs();
+        put(name_of(DROP_TAR), bytes, SIZE);
+        if (sides[i])
+            put(name_of(DROP_SIDE), sides[i], strlen(sides[i]));
+        come_up();
+        open_it(true);
+        opened_has(NULL, 0);
+        settle();
+        assert_false(there(name_of(DROP_TAR)) || there(name_of(DROP_SIDE)));
+        chunk(0, SIZE);
+        meet(LANE_GOT);
+        drop_lands();
+        give_receipt();
+        meet(LANE_RECEIPT);
+        teardown(state);
+        setup(state);
+    }
+}
+
+/* A side-car of another size is not this bundle's. */
+static void a_bundle_of_another_size_is_sent_again(void **state)
+{
+    (void)state;
+    pull_runs();
+    come_up();
+    send_all();
+    drop_lands();
+    cut();
+    assert_int_equal(truncate(at(name_of(DROP_TAR)), SIZE / 2), 0);
+    come_up();
+    open_it(true);
+    opened_has(NULL, 0);
+    settle();
+    assert_false(there(name_of(DROP_TAR)) || there(name_of(DROP_SIDE)));
+}
+
 static void a_refusal_is_handed_on(void **state)
 {
     (void)state;
@@ -664,6 +706,8 @@ int main(void)
         DROP_TEST(a_bundle_is_dropped_and_answered),
         DROP_TEST(names_that_are_taken),
         DROP_TEST(after_a_cut_the_map_tells),
+        DROP_TEST(a_bundle_without_its_side_car_is_sent_again),
+        DROP_TEST(a_bundle_of_another_size_is_sent_again),
         DROP_TEST(a_refusal_is_handed_on),
         DROP_TEST(without_skyferry_pull_it_waits),
         DROP_TEST(a_question_is_a_file),
