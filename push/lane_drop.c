@@ -392,7 +392,8 @@ void drops_free(struct drops **out)
         d->litter = l->next;
         free(l);
     }
-    drops_free_question(&d->question);
+    while (d->questions)
+        drops_free_question(&d->questions);
     buf_free(&d->far_text);
     free(d->awaited);
     free(d->block);

@@ -85,7 +85,10 @@ struct litter {
     char receipt[DROP_NAME];
 };
 
+/* The first of them is being asked. */
 struct question {
+    struct question *next;
+    int64_t number;            /* answers to what an earlier one asked are not this one's */
     char name[16];             /* X of ask-X.json */
     char *text;
     int pending;
@@ -108,7 +111,7 @@ struct drops {
     struct stream *streams;
     struct chunk *chunks;      /* in the order of posting */
     struct litter *litter;
-    struct question *question;
+    struct question *questions; /* in the order of posting */
     unsigned char *block;      /* a chunk's bytes */
     size_t block_size;
     /* the greeting */
@@ -174,6 +177,6 @@ void drops_post_receipt(struct talk *t, struct stream *s);
 /* lane_drop_have.c */
 void drops_have(struct talk *t, char **text);
 int64_t drops_have_tick(struct talk *t, int64_t now);
-void drops_free_question(struct question **q);
+void drops_free_question(struct question **q); /* takes it off its list */
 
 #endif

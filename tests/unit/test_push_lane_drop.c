@@ -606,30 +606,77 @@ static void without_skyferry_pull_it_waits(void **state)
     lane_event_free(e);
 }
 
-static void a_question_is_a_file(void **state)
+/* Waits for a question in the folder, which is not `but`. */
+static void find_question(char ask[DROP_NAME], const char *but)
 {
-    (void)state;
     struct fault why;
-    char ask[DROP_NAME] = "", name[MEMBER_NAME], id8[9], path[DROP_NAME + 8], file[DROP_NAME];
-    pull_runs();
-    come_up();
-    job(LANE_HAVE, &(struct lane_job){.text = strdup("{\"exposures\":[]}")});
+    char name[MEMBER_NAME], id8[9];
+    int64_t until = clock_mono() + 20 * NS_PER_S;
+    ask[0] = '\0';
     while (!ask[0]) {
+        assert_true(clock_mono() < until);
         assert_int_equal(turn(&why), ST_OK);
         DIR *d = opendir(at("drops"));
         for (struct dirent *f; (f = readdir(d));)
-            if (drop_name_parse(f->d_name, name, id8) == DROP_ASK)
-                snprintf(ask, sizeof ask, "%.250s", name);
+            if (drop_name_parse(f->d_name, name, id8) == DROP_ASK && strcmp(name, but) != 0)
+                snprintf(ask, DROP_NAME, "%.250s", name);
         closedir(d);
     }
+}
+
+static const char *answer_to(const char *ask, const char *text)
+{
+    static char path[DROP_NAME + 8];
+    char file[DROP_NAME];
     assert_true(drop_name(DROP_ANSWER, ask, "", file));
     snprintf(path, sizeof path, "drops/%.250s", file);
-    put(path, "{\"held\":[]}", 11);
+    put(path, text, strlen(text));
+    return path;
+}
+
+static void held_is(const char *text)
+{
     struct lane_event *e = expect(LANE_HELD);
-    assert_string_equal(e->text, "{\"held\":[]}");
+    assert_string_equal(e->text, text);
     lane_event_free(e);
+}
+
+static void a_question_is_a_file(void **state)
+{
+    (void)state;
+    char ask[DROP_NAME];
+    pull_runs();
+    come_up();
+    job(LANE_HAVE, &(struct lane_job){.text = strdup("{\"exposures\":[]}")});
+    find_question(ask, "");
+    const char *path = answer_to(ask, "{\"held\":[]}");
+    held_is("{\"held\":[]}");
     settle();
     assert_false(there(path));
+}
+
+static void questions_wait_for_their_turn(void **state)
+{
+    (void)state;
+    char first[DROP_NAME], second[DROP_NAME];
+    pull_runs();
+    come_up();
+    job(LANE_HAVE, &(struct lane_job){.text = strdup("{\"exposures\":[1]}")});
+    job(LANE_HAVE, &(struct lane_job){.text = strdup("{\"exposures\":[2]}")});
+    find_question(first, "");
+    assert_null(next_mail());
+    answer_to(first, "{\"held\":[true]}");
+    held_is("{\"held\":[true]}");
+    find_question(second, first);
+    answer_to(second, "{\"held\":[false]}");
+    held_is("{\"held\":[false]}");
+    /* One that cannot be asked keeps the next from nothing. */
+    job(LANE_HAVE, &(struct lane_job){.text = strdup("{\"exposures\":[3]}")});
+    job(LANE_HAVE, &(struct lane_job){.text = strdup("{\"exposures\":[4]}")});
+    assert_int_equal(rename(at("drops"), at("away")), 0);
+    meet(LANE_REFUSED);
+    meet(LANE_REFUSED);
+    assert_int_equal(rename(at("away"), at("drops")), 0);
 }
 
 static void a_failed_write_is_refused(void **state)
@@ -711,6 +758,7 @@ int main(void)
         DROP_TEST(a_refusal_is_handed_on),
         DROP_TEST(without_skyferry_pull_it_waits),
         DROP_TEST(a_question_is_a_file),
+        DROP_TEST(questions_wait_for_their_turn),
         DROP_TEST(a_failed_write_is_refused),
         DROP_TEST(nonsense_ends_the_lane),
         DROP_TEST(given_up_nothing_is_left),
