@@ -87,12 +87,11 @@ static enum status read_to_end(int fd, const char *path, size_t max, struct buf 
     }
 }
 
-enum status fs_read_file(const char *path, size_t max, struct buf *out, struct fault *why)
+/* Closes fd. */
+static enum status read_and_close(int fd, const char *path, size_t max, struct buf *out,
+                                  struct fault *why)
 {
     size_t start = out->len;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return fault_errno(why, ST_RETRY, "cannot open '%s'", path);
     enum status st = read_to_end(fd, path, max, out, why);
     int err = errno;
     close(fd);
@@ -100,6 +99,39 @@ enum status fs_read_file(const char *path, size_t max, struct buf *out, struct f
         out->len = start;
     errno = err;
     return st;
+}
+
+enum status fs_read_file(const char *path, size_t max, struct buf *out, struct fault *why)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fault_errno(why, ST_RETRY, "cannot open '%s'", path);
+    return read_and_close(fd, path, max, out, why);
+}
+
+int fs_open_plain(const char *path, int64_t *size)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        *size = st.st_size;
+        return fd;
+    }
+    close(fd);
+    errno = EINVAL;
+    return -1;
+}
+
+enum status fs_read_plain(const char *path, size_t max, struct buf *out, struct fault *why)
+{
+    int64_t size;
+    int fd = fs_open_plain(path, &size);
+    if (fd < 0)
+        return fault_errno(why, errno == ELOOP || errno == EINVAL ? ST_REJECT : ST_RETRY,
+                           "cannot open '%s'", path);
+    return read_and_close(fd, path, max, out, why);
 }
 
 enum status fs_sync_dir(const char *dir, struct fault *why)

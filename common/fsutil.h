@@ -38,6 +38,13 @@ int fs_pread_all(int fd, void *bytes, size_t len, off_t offset);
  * RETRY when it cannot be read; errno says why (ENOENT for "not there"). */
 enum status fs_read_file(const char *path, size_t max, struct buf *out, struct fault *why);
 
+/* For folders that others write into: opens for reading what is a regular file under this very
+ * name. No link is followed, no fifo waited for. -1: errno says why, EINVAL or ELOOP for what is no
+ * file. */
+int fs_open_plain(const char *path, int64_t *size);
+/* fs_read_file of such a file; REJECT also when it is none. */
+enum status fs_read_plain(const char *path, size_t max, struct buf *out, struct fault *why);
+
 /* A file that appears whole or not at all under its name:
  *   fs_draft_open(&d, path) ; write to d.fd ; fs_draft_publish(&d) or fs_draft_drop(&d).
  * The draft is ".NAME.PID.N.part" in the same directory. publish: fsync, rename

@@ -39,12 +39,8 @@ enum status drop_put(const char *path, const struct buf *text, struct fault *why
 
 static enum status read_question(const char *path, struct buf *text, struct fault *why)
 {
-    struct stat st;
-    if (lstat(path, &st) != 0 && errno == ENOENT)
-        return fault(why, ST_WAIT, "%s", "");
-    if (!S_ISREG(st.st_mode) || st.st_size > (off_t)WIRE_MAX)
-        return fault(why, ST_REJECT, "the question '%.200s' is none", path);
-    return fs_read_file(path, WIRE_MAX, text, why);
+    enum status st = fs_read_plain(path, WIRE_MAX, text, why);
+    return st == ST_RETRY && errno == ENOENT ? fault(why, ST_WAIT, "%s", "") : st;
 }
 
 static enum status look_up(const struct drop_order *o, const struct buf *text, struct buf *answer,
@@ -106,7 +102,7 @@ static bool is_void(const struct drop_order *o, const char *path)
     struct buf text = {0};
     struct receipt r;
     bool is_void = false;
-    if (fs_read_file(path, DROP_SIDE_MAX, &text, NULL) == ST_OK &&
+    if (fs_read_plain(path, DROP_SIDE_MAX, &text, NULL) == ST_OK &&
         receipt_parse(text.data, text.len, &r, NULL) == ST_OK) {
         int stem = (int)(strlen(r.stored) - strlen(".tar"));
         is_void = !exists(o->store.root, r.stored, stem, ".tar") &&

@@ -36,23 +36,6 @@ static enum status path_of(const struct take *t, enum drop_kind kind, char out[P
     return ST_OK;
 }
 
-/* A regular file, no link, that a fifo in its place cannot hold up. -1: errno says why; EINVAL
- * for what is no file. */
-static int open_plain(const char *path, int64_t *size)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-        *size = st.st_size;
-        return fd;
-    }
-    close(fd);
-    errno = EINVAL;
-    return -1;
-}
-
 /* ---- answers ---- */
 
 static enum status put_file(const char *path, const struct buf *text, struct fault *why)
@@ -129,7 +112,7 @@ static enum status read_side(struct take *t, struct fault *why)
 {
     int64_t size = 0;
     char *text = NULL;
-    int fd = open_plain(t->side_path, &size);
+    int fd = fs_open_plain(t->side_path, &size);
     if (fd < 0 && errno == ENOENT)
         return fault(why, ST_WAIT, "%s", "");
     if (fd < 0)
@@ -169,7 +152,7 @@ static enum status check_side(const struct take *t, struct fault *why)
 
 static enum status open_tar(struct take *t, struct fault *why)
 {
-    t->tar_fd = open_plain(t->tar, &t->tar_size);
+    t->tar_fd = fs_open_plain(t->tar, &t->tar_size);
     if (t->tar_fd < 0 && errno == ENOENT)
         return ST_OK;
     if (t->tar_fd < 0 && errno == EACCES)

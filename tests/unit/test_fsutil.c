@@ -84,6 +84,27 @@ static void reads_whole_files(void **state)
     buf_free(&b);
 }
 
+/* In a folder that others write into: no link is followed, no fifo holds anybody up. */
+static void reads_plain_files_only(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    struct fault why;
+    put(at("plain"), "0123456789");
+    assert_int_equal(symlink(at("plain"), at("link")), 0);
+    assert_int_equal(mkfifo(at("fifo"), 0644), 0);
+    assert_int_equal(fs_read_plain(at("plain"), 10, &b, &why), ST_OK);
+    assert_int_equal(b.len, 10);
+    assert_int_equal(fs_read_plain(at("plain"), 9, &b, &why), ST_REJECT);
+    assert_int_equal(fs_read_plain(at("nothing"), 9, &b, &why), ST_RETRY);
+    assert_int_equal(errno, ENOENT);
+    assert_int_equal(fs_read_plain(at("link"), 10, &b, &why), ST_REJECT);
+    assert_int_equal(fs_read_plain(at("fifo"), 10, &b, &why), ST_REJECT);
+    assert_int_equal(fs_read_plain(dir.dir, 10, &b, &why), ST_REJECT);
+    assert_int_equal(b.len, 10);
+    buf_free(&b);
+}
+
 static void positional_io(void **state)
 {
     (void)state;
@@ -273,6 +294,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(makes_folders),
         cmocka_unit_test(reads_whole_files),
+        cmocka_unit_test(reads_plain_files_only),
         cmocka_unit_test(positional_io),
         cmocka_unit_test(writes_all_of_it),
         cmocka_unit_test(full_disk_is_wait),

@@ -459,6 +459,9 @@ static void questions_are_answered(void **state)
     assert_int_equal(symlink("/etc/passwd", at("ask-3.json")), 0);
     assert_int_equal(drop_answer(&order, "ask-3.json", &why), ST_REJECT);
     assert_int_equal(access("/etc/passwd", F_OK), 0);
+    assert_int_equal(mkfifo(at("ask-4.json"), 0644), 0);
+    assert_int_equal(drop_answer(&order, "ask-4.json", &why), ST_REJECT);
+    assert_int_equal(access(at("ask-4.json"), F_OK), -1);
     buf_free(&text);
     sample_free(&s);
 }
