@@ -189,39 +189,30 @@ static enum status copy(struct take *t, struct part *p, struct fault *why)
     return st;
 }
 
-/* The bytes into the part. */
-static enum status bring(struct take *t, struct part *p, struct fault *why)
+/* The bytes into the part; *lost: they are nowhere any more. */
+static enum status bring(struct take *t, struct part *p, bool *lost, struct fault *why)
 {
     bool adopted = false;
     enum status st = part_adopt(p, t->tar_fd >= 0 ? t->tar : NULL, t->side.commit.size, &adopted,
                                 why);
     if (st != ST_OK || adopted)
         return st;
-    return t->tar_fd >= 0 ? copy(t, p, why)
-                          : fault(why, ST_RETRY, "the part of '%.100s' is gone", t->name);
+    *lost = t->tar_fd < 0;
+    return *lost ? fault(why, ST_RETRY, "the part of '%.100s' is gone", t->name) : copy(t, p, why);
 }
 
-/* Did the commit find other bytes than were promised, and empty the part? All other troubles are
- * the store's own, and pass. */
-static bool is_emptied(struct part *p)
-{
-    struct extent *have = NULL;
-    size_t count = 0;
-    bool emptied = part_extents(p, &have, &count, NULL) == ST_OK && count == 0;
-    free(have);
-    return emptied;
-}
-
+/* *wrong: these bytes will never do; all other troubles are the store's own, and pass. */
 static enum status commit(struct take *t, struct part *p, struct receipt *r, bool *wrong,
                           struct fault *why)
 {
     struct fault ignored;
-    enum status st = bring(t, p, why);
+    bool lost = false;
+    enum status st = bring(t, p, &lost, why);
     crash_point("drop-moved");
     if (st == ST_OK)
         st = part_commit(p, &t->side.commit, r, why);
     crash_point("drop-stored");
-    *wrong = st == ST_REJECT || (st == ST_RETRY && is_emptied(p));
+    *wrong = st == ST_REJECT || (st != ST_OK && (lost || part_dropped(p)));
     if (*wrong)
         part_abort(p, &ignored);
     return st;

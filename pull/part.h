@@ -36,6 +36,9 @@ enum status part_write(struct part *p, int64_t offset, const void *bytes, size_t
  * RETRY with the part emptied when the digest is wrong; WAIT when bytes are still missing. */
 enum status part_commit(struct part *p, const struct wire_commit *c, struct receipt *out,
                         struct fault *why);
+/* Did the last part_commit drop all that had come: a wrong digest, or a failed fsync? After any
+ * other trouble the bytes are still there. */
+bool part_dropped(const struct part *p);
 /* Waits until the first `size` bytes are written, by this process or others; at most until
  * `until` (clock_mono), or until stop_fd is readable. A commit may overtake the last chunks, which
  * come over other lanes. */

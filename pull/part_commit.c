@@ -27,6 +27,7 @@ static enum status check_commit(const struct part *p, const struct wire_commit *
 static enum status empty_part(struct part *p, struct fault *why)
 {
     struct map_head head;
+    p->dropped = true;
     if (!map_head_read(p->map_fd, &head))
         head.first_ns = p->first_ns;
     head.first_ns++;
@@ -239,6 +240,7 @@ static enum status commit_locked(struct part *p, const struct wire_commit *c, st
 enum status part_commit(struct part *p, const struct wire_commit *c, struct receipt *out,
                         struct fault *why)
 {
+    p->dropped = false;
     enum status st = check_commit(p, c, why);
     if (st == ST_OK)
         st = part_lock(p, LOCK_EX, why);
@@ -247,4 +249,9 @@ enum status part_commit(struct part *p, const struct wire_commit *c, struct rece
     st = commit_locked(p, c, out, why);
     part_unlock(p);
     return st;
+}
+
+bool part_dropped(const struct part *p)
+{
+    return p->dropped;
 }

@@ -61,6 +61,7 @@ struct part {
     char part_path[STORE_PATH], map_path[STORE_PATH], intent_path[STORE_PATH];
     int part_fd, map_fd;
     int64_t first_ns;
+    bool dropped;         /* by the last part_commit: emptied */
     int64_t room_checked; /* clock_mono of the last look at the free space */
 };
 

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -329,6 +330,30 @@ static void what_cannot_be_removed_keeps_its_side_car(void **state)
     sample_free(&s);
 }
 
+/* The disk fails, not the bundle: what was dropped stays, and is taken when the disk is well. */
+static void the_stores_own_trouble_costs_no_bytes(void **state)
+{
+    (void)state;
+    struct sample s;
+    struct receipt r;
+    struct fault why;
+    struct rlimit was, little = {.rlim_cur = 100000};
+    sample_make(&s, "DECam_1", 9, 5000000);
+    drop(&s);
+    assert_int_equal(link(path_of(&s, DROP_TAR), at("second")), 0); /* so that it is copied */
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    little.rlim_max = was.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+    assert_int_equal(take(&s, &r, &why), ST_WAIT);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    told_refused(&s, ST_WAIT, "cannot write");
+    assert_true(in_drops(&s, DROP_TAR) && in_drops(&s, DROP_SIDE));
+    assert_int_equal(take(&s, &r, &why), ST_OK);
+    told_stored(&s, "ut160901/DECam_1.tar");
+    sample_free(&s);
+}
+
 static void a_sparse_monster_is_not_read(void **state)
 {
     (void)state;
@@ -530,6 +555,7 @@ int main(void)
         DROP_TEST(garbage_for_a_side_car),
         DROP_TEST(links_folders_and_pipes),
         DROP_TEST(what_cannot_be_removed_keeps_its_side_car),
+        DROP_TEST(the_stores_own_trouble_costs_no_bytes),
         DROP_TEST(a_sparse_monster_is_not_read),
         DROP_TEST(a_store_that_is_away_keeps_the_drop),
         DROP_TEST(killed_anywhere_it_ends_well),

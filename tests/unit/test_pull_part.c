@@ -143,6 +143,7 @@ static void wrong_bytes_are_dropped_and_asked_for_again(void **state)
     assert_int_equal(part_write(p, 77, "X", 1, &why), ST_OK);
     assert_int_equal(part_commit(p, &s.commit, &r, &why), ST_RETRY);
     assert_non_null(strstr(why.text, "SHA-256 differs"));
+    assert_true(part_dropped(p));
     assert_int_equal(part_extents(p, &have, &count, &why), ST_OK);
     assert_int_equal(count, 0);
     free(have);
@@ -151,6 +152,10 @@ static void wrong_bytes_are_dropped_and_asked_for_again(void **state)
     assert_int_equal(part_write(p, 5000, "X", 1, &why), ST_OK);
     assert_int_equal(part_commit(p, &s.commit, &r, &why), ST_RETRY);
     assert_false(there("bundles"));
+    assert_true(part_dropped(p));
+    write_range(p, &s, 0, 4999);
+    assert_int_equal(part_commit(p, &s.commit, &r, &why), ST_WAIT);
+    assert_false(part_dropped(p));
     write_range(p, &s, 0, 5000);
     assert_int_equal(part_commit(p, &s.commit, &r, &why), ST_OK);
     assert_true(stored_is(r.stored, &s));
