@@ -19,6 +19,7 @@ static void on_timer(void *ctx)
     struct lanes *l = ctx;
     if (l->judge_mono != 0 && clock_mono() >= l->judge_mono)
         judge(l);
+    lanes_end_spare(l);
     lanes_start(l);
 }
 
@@ -106,6 +107,14 @@ static void end_lane(struct lanes *l, int i)
     begin_sample(l);
 }
 
+void lanes_give_up(struct lanes *l, int i, const struct fault *why)
+{
+    struct lane_event e = {.mail = {.kind = LANE_DOWN}, .lane = i, .reached = true, .why = *why};
+    end_lane(l, i);
+    l->slot[i].due_mono = 0;
+    l->o.event(l->o.ctx, &e);
+}
+
 /* The scout is up: so the line is there. What has not moved since it set out, and does not soon,
  * is dead: its TCP may be waiting for minutes. */
 static void judge(struct lanes *l)
@@ -113,7 +122,7 @@ static void judge(struct lanes *l)
     int dead = 0;
     l->judge_mono = 0;
     for (int i = 0; i < LANES_MAX; i++) {
-        struct lane_event e = {.mail = {.kind = LANE_DOWN}, .lane = i, .reached = true};
+        struct fault why;
         struct lane_pulse p;
         if (!l->slot[i].stalled)
             continue;
@@ -121,10 +130,8 @@ static void judge(struct lanes *l)
         lane_pulse(l->slot[i].lane, &p);
         if (p.heard_mono >= l->set_out)
             continue;
-        fault(&e.why, ST_RETRY, "%.100s does not answer on this connection any more", l->lane.host);
-        end_lane(l, i);
-        l->slot[i].due_mono = 0;
-        l->o.event(l->o.ctx, &e);
+        fault(&why, ST_RETRY, "%.100s does not answer on this connection any more", l->lane.host);
+        lanes_give_up(l, i, &why);
         dead++;
     }
     if (l->state.lost_mono == 0)
@@ -394,6 +401,8 @@ bool lanes_idle(const struct lanes *l, int i)
 
 void lanes_post(struct lanes *l, int i, const struct lane_job *job)
 {
-    if (lanes_is_up(l, i))
-        lane_post(l->slot[i].lane, job);
+    if (!lanes_is_up(l, i))
+        return;
+    l->slot[i].posted_mono = clock_mono();
+    lane_post(l->slot[i].lane, job);
 }

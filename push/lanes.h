@@ -2,7 +2,8 @@
  * down is started again after a back-off; while the whole line is down one lane at a time knocks,
  * and a refusal that only a human can mend (host key, login, version) is said once and tried
  * again once a minute. When a lane stalls, a further one is sent to look: once it is up, the line
- * is there, and lanes that have not moved since it set out are given up for dead. Main thread
+ * is there, and lanes that have not moved since it set out are given up for dead. When all live
+ * on, there are more than are needed: the idle ones of these are ended after a while. Main thread
  * only: events come from the loop, after this module has noted them. */
 #ifndef SKYFERRY_LANES_H
 #define SKYFERRY_LANES_H
@@ -19,6 +20,7 @@ struct lanes_options {
     int limit;      /* at most so many, */
     int known;      /* of which so many were enough before (0: not known) */
     int64_t window; /* bytes in flight on one lane */
+    int64_t spare_ns; /* one that is not needed is ended after so long; 0: after a minute */
     struct loop *loop;
     void *ctx;
     void (*event)(void *ctx, const struct lane_event *e); /* e is freed by us */

@@ -13,6 +13,7 @@ struct slot {
     int64_t begun_mono; /* its lane was started; its lane was up */
     int64_t up_mono;
     int64_t due_mono;   /* not started again before */
+    int64_t posted_mono; /* when it was last given something to do */
 };
 
 /* What the lanes carry while bytes wait for them. */
@@ -36,11 +37,17 @@ struct lanes {
     int scout;          /* the slot that looks for the line; -1: none */
     int64_t set_out;    /* when the last one did, */
     int64_t judge_mono; /* and when those that have not moved since are given up; 0: not yet */
+    int64_t spare_mono; /* since when there are more lanes than are needed; 0: there are not */
     char said[sizeof((struct fault *)0)->text]; /* the last trouble that was logged */
 };
 
+/* Ends a lane that is up, and tells why as if it had gone down by itself. */
+void lanes_give_up(struct lanes *l, int i, const struct fault *why);
 /* Starts what is due, and sets the timer for what is not (lanes_start.c). */
 void lanes_start(struct lanes *l);
+/* Ends lanes that were not needed for a while (lanes_start.c); only from the loop: those who are
+ * told may be in the middle of something else. */
+void lanes_end_spare(struct lanes *l);
 /* When a lane that has gone down may be started again (clock_mono). */
 int64_t lanes_next_try(struct slot *s, const struct lane_event *e, int64_t now);
 bool lanes_any_stalled(const struct lanes *l);

@@ -15,6 +15,7 @@
 #define KNOCK_MAX_MS 5000              /* and a long one */
 #define KNOCK_SHARE 20                 /* of the time that it has been down */
 #define SETTLED_NS (60 * NS_PER_S)     /* a connection that stood so long was none in vain */
+#define SPARE_NS (60 * NS_PER_S)
 #define PATIENT_NS (5 * NS_PER_S)      /* that many knocks were back-off enough */
 
 int64_t lanes_backoff_ms(int n, unsigned random)
@@ -67,6 +68,49 @@ static int target(const struct lanes *l)
 {
     int n = l->fit.wanted + (l->o.count == 0 ? 1 : 0);
     return n < LANES_MAX ? n : LANES_MAX;
+}
+
+static int64_t spare_ns(const struct lanes *l)
+{
+    return l->o.spare_ns > 0 ? l->o.spare_ns : SPARE_NS;
+}
+
+/* Are there more than are needed? While something is amiss nobody knows. */
+static int spare(const struct lanes *l)
+{
+    bool amiss = lanes_any_stalled(l) || l->state.lost_mono != 0 || l->scout >= 0;
+    return amiss ? 0 : alive(l) - target(l);
+}
+
+static void note_spare(struct lanes *l, int64_t now)
+{
+    if (spare(l) <= 0)
+        l->spare_mono = 0;
+    else if (l->spare_mono == 0)
+        l->spare_mono = now;
+}
+
+static bool is_spare(const struct lanes *l, int i, int64_t now)
+{
+    return lanes_idle(l, i) && !lanes_carries(l, i) && now - l->slot[i].posted_mono >= spare_ns(l);
+}
+
+void lanes_end_spare(struct lanes *l)
+{
+    struct fault why;
+    int64_t now = clock_mono();
+    note_spare(l, now);
+    if (l->spare_mono == 0 || now - l->spare_mono < spare_ns(l))
+        return;
+    l->spare_mono = now; /* those at work: next time */
+    fault(&why, ST_RETRY, "the line does not need this connection any more");
+    for (int i = LANES_MAX - 1; i >= 0 && spare(l) > 0; i--) {
+        if (!is_spare(l, i, now))
+            continue;
+        lanes_give_up(l, i, &why);
+        log_info(AT(.stage = "ship"), "a connection that was not needed for %.0f s is ended: %d are "
+                 "left", (double)spare_ns(l) / NS_PER_S, l->state.up);
+    }
 }
 
 /* May one more be started now? */
@@ -125,6 +169,9 @@ void lanes_start(struct lanes *l)
         next = now + SECOND_KNOCK_NS;
     if (l->judge_mono != 0 && l->judge_mono < next)
         next = l->judge_mono > now ? l->judge_mono : now;
+    note_spare(l, now);
+    if (l->spare_mono != 0 && l->spare_mono + spare_ns(l) < next)
+        next = l->spare_mono + spare_ns(l) > now ? l->spare_mono + spare_ns(l) : now;
     loop_timer_set(l->timer, next == INT64_MAX ? -1 : (next - now) / NS_PER_MS + 1, 0);
 }
 
