@@ -3,10 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/random.h"
 #include "push/flow_inner.h"
 
 /* The whole road. A step that says OK moves the exposure to `ok`, REJECT to `reject`; WAIT
@@ -35,14 +35,6 @@ const struct flow_row flow_table[EXPOSURE_STATES] = {
 #define HOLD_NS (10 * NS_PER_S) /* nothing new is begun after the journal failed */
 
 #define LINE_LOOK_MS 250
-
-static unsigned any_number(void)
-{
-    unsigned n = 0;
-    if (getrandom(&n, sizeof n, GRND_NONBLOCK) != (ssize_t)sizeof n)
-        n = (unsigned)clock_mono();
-    return n;
-}
 
 /* ---- the journal, and what to do when it cannot be written ---- */
 
@@ -104,7 +96,7 @@ enum status flow_move(struct flow *f, struct exposure *e, const struct fault *wh
     char before[sizeof e->reason];
     int from = e->state;
     enum status grade = why->grade == ST_FATAL ? ST_RETRY : why->grade;
-    struct stage_verdict v = stage_decide(&row->stage, grade, e->attempts, any_number());
+    struct stage_verdict v = stage_decide(&row->stage, grade, e->attempts, random_number());
     memcpy(before, e->reason, sizeof before);
     e->state = v.state;
     e->attempts = v.attempts;

@@ -4,8 +4,8 @@
  * clocks of the two sites need not agree. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "common/random.h"
 #include "push/lane_drop_inner.h"
 
 #define PIECE_MAX ((int64_t)128 << 10)
@@ -183,16 +183,13 @@ enum status drops_greet(struct talk *t, const struct sftp_reply *r, struct fault
 {
     struct drops *d = t->drops;
     char path[DROP_PATH];
-    unsigned any = 0;
     if (r->kind != SFTP_SAYS_VERSION)
         return fault(why, ST_REJECT, "no SFTP server answers: its first word is not VERSION");
     sftp_version(r, &d->server);
     if (d->server.version != SFTP_VERSION)
         return fault(why, ST_REJECT, "the SFTP server speaks version %u, not %d",
                      d->server.version, SFTP_VERSION);
-    if (getrandom(&any, sizeof any, GRND_NONBLOCK) != (ssize_t)sizeof any)
-        any = (unsigned)clock_mono();
-    snprintf(d->probe, sizeof d->probe, ".probe-%08x", any);
+    snprintf(d->probe, sizeof d->probe, ".probe-%08x", random_number());
     d->greeting = 3 + d->server.statvfs + d->server.limits;
     drops_path(t, d->probe, path);
     DROPS_ASK(t, on_probe, 0, 0, sftp_open, path, SFTP_WRITE | SFTP_CREATE | SFTP_TRUNCATE);

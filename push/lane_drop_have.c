@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "common/random.h"
 #include "push/lane_drop_inner.h"
 
 #define LOOK_NS (200 * NS_PER_MS)
@@ -134,15 +134,12 @@ static void begin(struct talk *t)
 
 void drops_have(struct talk *t, char **text)
 {
-    unsigned any = 0;
     struct drops *d = t->drops;
     struct question *q = calloc(1, sizeof *q), **at = &d->questions;
     drops_note(t, q != NULL);
     if (!q)
         return; /* the lane ends, and with it the question */
-    if (getrandom(&any, sizeof any, GRND_NONBLOCK) != (ssize_t)sizeof any)
-        any = (unsigned)clock_mono();
-    snprintf(q->name, sizeof q->name, "%08x", any);
+    snprintf(q->name, sizeof q->name, "%08x", random_number());
     q->number = ++d->last_number;
     q->text = *text;
     *text = NULL;

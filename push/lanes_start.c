@@ -1,9 +1,9 @@
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/random.h"
 #include "push/lanes_inner.h"
 
 #define NUMBERS 1000000
@@ -23,14 +23,6 @@ int64_t lanes_backoff_ms(int n, unsigned random)
     int64_t s = n > 5 ? BACKOFF_MAX_S : (int64_t)1 << (n < 0 ? 0 : n);
     int64_t ms = (s < BACKOFF_MAX_S ? s : BACKOFF_MAX_S) * 1000;
     return ms - ms / 4 * (int64_t)(random % 1001) / 1000;
-}
-
-static unsigned any_number(void)
-{
-    unsigned n = 0;
-    if (getrandom(&n, sizeof n, GRND_NONBLOCK) != (ssize_t)sizeof n)
-        n = (unsigned)clock_mono();
-    return n;
 }
 
 static int alive(const struct lanes *l)
@@ -143,7 +135,7 @@ static void start(struct lanes *l, int i, int64_t now)
     s->number = (s->number / LANES_MAX + 1) % NUMBERS * LANES_MAX + i;
     if (lane_start(&l->lane, s->number, l->box, &s->lane, &why) != ST_OK) {
         log_error(AT(.stage = "ship"), "cannot start a connection: %s", why.text);
-        s->due_mono = now + lanes_backoff_ms(++s->failures, any_number()) * NS_PER_MS;
+        s->due_mono = now + lanes_backoff_ms(++s->failures, random_number()) * NS_PER_MS;
         return;
     }
     s->begun_mono = now;
@@ -184,5 +176,5 @@ int64_t lanes_next_try(struct slot *s, const struct lane_event *e, int64_t now)
         return now + HUMAN_RETRY_MS * NS_PER_MS;
     if (!e->reached && now - s->begun_mono > PATIENT_NS)
         return now;
-    return now + lanes_backoff_ms(s->failures++, any_number()) * NS_PER_MS;
+    return now + lanes_backoff_ms(s->failures++, random_number()) * NS_PER_MS;
 }
