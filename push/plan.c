@@ -71,15 +71,12 @@ int64_t plan_rest(const struct plan *p)
 
 bool plan_all_taken(const struct plan *p)
 {
-    int64_t offset, length;
-    return p->finished && p->doubt.count == 0 &&
-           !ranges_gap(&p->taken, 0, p->size, &offset, &length);
+    return p->finished && p->doubt.count == 0 && ranges_cover(&p->taken, 0, p->size);
 }
 
 bool plan_complete(const struct plan *p)
 {
-    int64_t offset, length;
-    return p->finished && !ranges_gap(&p->acked, 0, p->size, &offset, &length);
+    return p->finished && ranges_cover(&p->acked, 0, p->size);
 }
 
 void plan_free(struct plan *p)
