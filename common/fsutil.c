@@ -287,19 +287,38 @@ void fs_draft_drop(struct fs_draft *d)
     errno = err;
 }
 
-enum status fs_write_file(const char *path, const void *bytes, size_t len, bool keep,
-                          struct fault *why)
+struct how {
+    bool keep;
+    mode_t mode; /* 0: as the umask has it */
+};
+
+/* The mode by the draft's own descriptor: in a folder of many others may put links under any
+ * name. */
+static enum status write_file(const char *path, const void *bytes, size_t len, struct how how,
+                              struct fault *why)
 {
     struct fs_draft d;
     enum status st = fs_draft_open(&d, path, why);
     if (st != ST_OK)
         return st;
-    if (fs_write_all(d.fd, bytes, len) != 0)
+    if (fs_write_all(d.fd, bytes, len) != 0 || (how.mode && fchmod(d.fd, how.mode) != 0))
         st = fault_errno(why, fs_write_grade(errno), "cannot write '%s'", path);
     else
-        st = fs_draft_publish(&d, keep, why);
+        st = fs_draft_publish(&d, how.keep, why);
     fs_draft_drop(&d);
     return st;
+}
+
+enum status fs_write_file(const char *path, const void *bytes, size_t len, bool keep,
+                          struct fault *why)
+{
+    return write_file(path, bytes, len, (struct how){.keep = keep}, why);
+}
+
+enum status fs_write_shared(const char *path, const struct buf *text, mode_t mode,
+                            struct fault *why)
+{
+    return write_file(path, text->data, text->len, (struct how){.mode = mode}, why);
 }
 
 enum status fs_rename(const char *from, const char *to, struct fault *why)

@@ -62,6 +62,9 @@ void fs_draft_drop(struct fs_draft *d); /* removes the draft; harmless after pub
 /* draft + write + publish in one. */
 enum status fs_write_file(const char *path, const void *bytes, size_t len, bool keep,
                           struct fault *why);
+/* The same, replacing, with this mode whatever the umask: for those who are other accounts. */
+enum status fs_write_shared(const char *path, const struct buf *text, mode_t mode,
+                            struct fault *why);
 
 /* rename, then fsync both directories. */
 enum status fs_rename(const char *from, const char *to, struct fault *why);

@@ -105,6 +105,20 @@ static void reads_plain_files_only(void **state)
     buf_free(&b);
 }
 
+static void shared_files_have_their_mode(void **state)
+{
+    (void)state;
+    struct buf text = {.data = (unsigned char *)"shared", .len = 6};
+    struct fault why;
+    struct stat st;
+    mode_t was = umask(077);
+    assert_int_equal(fs_write_shared(at("shared"), &text, 0644, &why), ST_OK);
+    umask(was);
+    holds(at("shared"), "shared");
+    assert_int_equal(stat(at("shared"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0644);
+}
+
 static void positional_io(void **state)
 {
     (void)state;
@@ -295,6 +309,7 @@ int main(void)
         cmocka_unit_test(makes_folders),
         cmocka_unit_test(reads_whole_files),
         cmocka_unit_test(reads_plain_files_only),
+        cmocka_unit_test(shared_files_have_their_mode),
         cmocka_unit_test(positional_io),
         cmocka_unit_test(writes_all_of_it),
         cmocka_unit_test(full_disk_is_wait),
