@@ -30,8 +30,8 @@ enum status map_add(int fd, int64_t offset, int64_t length, struct fault *why);
 enum status map_read(int fd, int64_t limit, struct extent **have, size_t *count,
                      struct fault *why);
 /* The same bit by bit, while others append: what has been noted since the last call joins `have`,
- * which stays sorted and merged. Start with {0}; ranges_free(have). *anew: the map was emptied and begun
- * again since, so nothing of `have` holds any more. Needs no lock. */
+ * which stays sorted and merged. Start with {0}; ranges_free(have). *anew: the map was emptied
+ * and begun again since, so nothing of `have` holds any more. Needs no lock. */
 struct map_reader {
     int64_t read;   /* bytes of the map so far; 0: nothing yet */
     struct map_head head;

@@ -55,7 +55,8 @@ int64_t talk_tick(struct talk *t, int64_t now);
 /* Answers that are due. */
 size_t talk_due(const struct talk *t);
 
-/* Fill in what every event has, and post it; false when memory is out. */
+/* Fill in what every event has, and post it; false when memory is out. line: what the lane itself
+ * sees of its line, LANE_STALLED or LANE_MOVES; all other kinds are made here from what is heard. */
 bool talk_post_down(struct talk *t, bool reached, const struct fault *why);
 bool talk_post_line(struct talk *t, enum lane_event_kind kind);
 

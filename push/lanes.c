@@ -367,12 +367,20 @@ bool lanes_carries(const struct lanes *l, int i)
     return rank < l->fit.wanted;
 }
 
+/* False: it can be given nothing now. */
+static bool moves(const struct lanes *l, int i, struct lane_pulse *p)
+{
+    if (!lanes_is_up(l, i) || l->slot[i].stalled)
+        return false;
+    lane_pulse(l->slot[i].lane, p);
+    return true;
+}
+
 int64_t lanes_room(const struct lanes *l, int i, int64_t queue)
 {
     struct lane_pulse p;
-    if (!lanes_is_up(l, i) || l->slot[i].stalled)
+    if (!moves(l, i, &p))
         return 0;
-    lane_pulse(l->slot[i].lane, &p);
     int64_t wire = lanes_window(l) - p.in_flight, wait = queue - p.unsent;
     int64_t room = wire < wait ? wire : wait;
     return room > 0 ? room : 0;
@@ -381,10 +389,9 @@ int64_t lanes_room(const struct lanes *l, int i, int64_t queue)
 int64_t lanes_free(const struct lanes *l, int i)
 {
     struct lane_pulse p;
-    int64_t window = lanes_window(l);
-    if (!lanes_is_up(l, i) || l->slot[i].stalled)
+    if (!moves(l, i, &p))
         return 0;
-    lane_pulse(l->slot[i].lane, &p);
+    int64_t window = lanes_window(l);
     if (p.window > 0 && p.window < window)
         window = p.window;
     return window > p.in_flight ? window - p.in_flight : 0;

@@ -117,14 +117,15 @@ static bool flows(const struct shipment *p)
 }
 
 /* Lanes that have not found their pace yet, or have much before them, would carry a chunk for
- * several round trips. What the others carry in one, *room bytes, is not for these. */
-static unsigned slow_lanes(const struct ship *s, unsigned shunned, int64_t *room)
+ * several round trips. What the others but those in `but` carry in one, *room bytes, is not for
+ * these. */
+static unsigned slow_lanes(const struct ship *s, unsigned but, int64_t *room)
 {
     int64_t chunk = grain(s);
     unsigned slow = 0;
     *room = 0;
     for (int i = 0; i < LANES_MAX; i++) {
-        int64_t more = shunned & 1u << i ? 0 : lanes_free(s->lanes, i);
+        int64_t more = but & 1u << i ? 0 : lanes_free(s->lanes, i);
         if (more < chunk)
             slow |= 1u << i;
         else
