@@ -172,7 +172,7 @@ install: all                              ## into $(DESTDIR)$(PREFIX)
 	    $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5
 	install $(B)/skyferry-push $(B)/skyferry-pull $(B)/skyferry-measure $(DESTDIR)$(PREFIX)/bin
 	install -m 644 etc/cameras/*.conf $(DESTDIR)$(PREFIX)/share/skyferry/cameras
-	install -m 644 etc/jobs/*.sbatch $(DESTDIR)$(PREFIX)/share/skyferry/jobs
+	install -m 644 etc/jobs/*.sbatch etc/jobs/*.qsub $(DESTDIR)$(PREFIX)/share/skyferry/jobs
 	install -m 644 etc/*.conf $(DESTDIR)$(PREFIX)/share/doc/skyferry/examples
 	install -m 644 $(B)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(B)/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5

@@ -203,6 +203,8 @@ static void take_over(struct agent *a, const struct pull_settings *now)
     s->output_mib = now->output_mib;
     s->dry_run = now->dry_run;
     s->slurm = now->slurm;
+    s->pbs = now->pbs;
+    memcpy(s->per_task, now->per_task, sizeof s->per_task);
     s->rerun_on_exact = now->rerun_on_exact;
     s->keep_lossy = now->keep_lossy;
     s->keep_parts_days = now->keep_parts_days;
@@ -227,7 +229,9 @@ static void on_reload(void *ctx, int signo)
     (void)signo;
     struct pull_overrides o = {.config = a->s.config[0] ? a->s.config : NULL, .root = a->s.root,
                                .run_date = a->s.run_date[0] ? a->s.run_date : NULL,
-                               .level = a->s.level_given[0] ? a->s.level_given : NULL};
+                               .level = a->s.level_given[0] ? a->s.level_given : NULL,
+                               .reservation = a->s.reservation_given[0] ? a->s.reservation_given
+                                                                        : NULL};
     if (now && pull_settings_load(&o, now, &r))
         take_over(a, now);
     else

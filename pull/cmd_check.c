@@ -209,6 +209,25 @@ static void check_events(struct findings *f)
     }
 }
 
+/* Programs of the settings that are not there. */
+static void check_pbs(struct findings *f)
+{
+    const struct pbs_settings *p = &f->s->pbs;
+    const char *const texts[] = {p->submit, p->find, p->query, p->cancel};
+    char path[PULL_PATH], program[PULL_PATH];
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        pull_text(program, sizeof program, "%.*s", (int)strcspn(texts[i], " "), texts[i]);
+        if (command_find(program, path, sizeof path))
+            continue;
+        bad(f, true, "pbs: there is no program '%s'", program);
+        remedy("run where the site has it, or give its path in [jobs] pbs_submit, pbs_find, "
+               "pbs_query, pbs_cancel");
+        return;
+    }
+    good(f, "pbs: queue %s, account %s", f->s->slurm.partition[0] ? f->s->slurm.partition
+         : "by default", f->s->slurm.account[0] ? f->s->slurm.account : "by default");
+}
+
 static void check_slurm(struct findings *f)
 {
     static const char *const programs[] = {"sbatch", "squeue", "scontrol", "scancel"};
@@ -233,16 +252,19 @@ static void check_jobs(struct findings *f)
     const struct pull_settings *s = f->s;
     struct config_report r = {0};
     struct command c = {0};
-    char path[PULL_PATH];
+    char path[PULL_PATH], each[32];
     if (command_make(s->command, NULL, &c, &r) && command_find(c.argv[0], path, sizeof path)) {
-        good(f, "jobs: %s, %d ccds each%s", path, s->ccds_per_job,
-             s->dry_run ? ", none will be started ([jobs] dry_run)" : "");
+        snprintf(each, sizeof each, "%d ccds each", s->ccds_per_job);
+        good(f, "jobs: %s, %s%s", path, strcmp(s->per_task, "auto") == 0
+             ? "as many ccds each as suits the processors ([jobs] per_task)" : each, s->dry_run ? ", none will be started ([jobs] dry_run)" : "");
     } else {
         bad(f, true, "jobs: there is no program '%s'", c.argc ? c.argv[0] : s->command);
         remedy("set [jobs] command, or install it beside skyferry-pull or in PATH");
     }
     if (strcmp(s->runner, "slurm") == 0)
         check_slurm(f);
+    if (strcmp(s->runner, "pbs") == 0)
+        check_pbs(f);
     bool measures = c.argc && strcmp(fs_basename(c.argv[0]), "skyferry-measure") == 0;
     if (measures && !command_find("source-extractor", path, sizeof path) &&
         !command_find("sex", path, sizeof path)) {

@@ -15,10 +15,18 @@ void command_free(struct command *c)
     *c = (struct command){0};
 }
 
+/* What is read, and with what it is filled in. */
+struct source {
+    const char *text, *key; /* the setting's name */
+    const struct command_value *values;
+    bool fill;        /* no: only checked, placeholders stay */
+    bool leave_out;   /* words with an empty value */
+};
+
 /* One argument's text as it grows. */
 struct word {
     struct buf text;
-    bool begun;
+    bool begun, empty; /* empty: a value in it was */
 };
 
 static void put(struct word *w, char c)
@@ -27,40 +35,43 @@ static void put(struct word *w, char c)
     buf_append(&w->text, &c, 1);
 }
 
-static const char *value_of(const char *key, size_t len, const struct command_values *v)
+static const struct command_value *value_of(const char *key, size_t len, const struct source *s)
 {
-    static const char *const keys[] = {"job", "result", "exposure", "night", "store"};
-    const char *const values[] = {v->job, v->result, v->exposure, v->night, v->store};
-    for (int i = 0; i < 5; i++)
-        if (strlen(keys[i]) == len && strncmp(keys[i], key, len) == 0)
-            return values[i];
+    for (const struct command_value *v = s->values; v->key; v++)
+        if (strlen(v->key) == len && strncmp(v->key, key, len) == 0)
+            return v;
     return NULL;
 }
 
 /* A placeholder at p ("{job}..."): appended, and where it ends; NULL when it is none. */
-static const char *placeholder(const char *p, const struct command_values *values, struct word *w)
+static const char *placeholder(const char *p, const struct source *s, struct word *w)
 {
-    static const struct command_values any = {"", "", "", "", ""};
     size_t len = strcspn(p + 1, "}{ \t");
     if (p[1 + len] != '}')
         return NULL;
-    const char *value = value_of(p + 1, len, values ? values : &any);
-    if (!value)
+    const struct command_value *v = value_of(p + 1, len, s);
+    if (!v)
         return NULL;
     w->begun = true;
-    if (values)
-        buf_append(&w->text, value, strlen(value));
+    if (s->fill)
+        buf_append(&w->text, v->text, strlen(v->text));
     else
         buf_append(&w->text, p, len + 2);
+    w->empty = w->empty || v->text[0] == '\0';
     return p + len + 2;
 }
 
-static bool end_word(struct word *w, struct command *out, struct config_report *r)
+static bool end_word(const struct source *s, struct word *w, struct command *out,
+                     struct config_report *r)
 {
+    if (s->leave_out && w->empty) {
+        buf_free(&w->text);
+        *w = (struct word){0};
+    }
     if (!w->begun)
         return true;
     if (out->argc == COMMAND_ARGS) {
-        config_problem(r, "[jobs] command has more than %d arguments; put it into a script",
+        config_problem(r, "[jobs] %s has more than %d arguments; put it into a script", s->key,
                        COMMAND_ARGS);
         return false;
     }
@@ -71,12 +82,12 @@ static bool end_word(struct word *w, struct command *out, struct config_report *
 }
 
 /* Reads one quoted stretch that begins at p; where it ends, NULL when it does not. */
-static const char *quoted(const char *p, const struct command_values *values, struct word *w)
+static const char *quoted(const char *p, const struct source *s, struct word *w)
 {
     char quote = *p++;
     w->begun = true;
     while (*p && *p != quote) {
-        const char *next = quote == '"' && *p == '{' ? placeholder(p, values, w) : NULL;
+        const char *next = quote == '"' && *p == '{' ? placeholder(p, s, w) : NULL;
         if (next) {
             p = next;
             continue;
@@ -88,24 +99,34 @@ static const char *quoted(const char *p, const struct command_values *values, st
     return *p ? p + 1 : NULL;
 }
 
-static bool split(const char *text, const struct command_values *values, struct command *out,
-                  struct word *w, struct config_report *r)
+static void complain(const struct source *s, const char *p, struct config_report *r)
 {
-    for (const char *p = text; *p;) {
+    char words[256] = "";
+    for (const struct command_value *v = s->values; v->key; v++) {
+        size_t at = strlen(words);
+        snprintf(words + at, sizeof words - at, "%s{%s}", at ? " " : "", v->key);
+    }
+    config_problem(r, "[jobs] %s: '%.20s' is no placeholder; there are %s; write \\{ for a brace",
+                   s->key, p, words);
+}
+
+static bool split(const struct source *s, struct command *out, struct word *w,
+                  struct config_report *r)
+{
+    for (const char *p = s->text; *p;) {
         if (*p == ' ' || *p == '\t') {
-            if (!end_word(w, out, r))
+            if (!end_word(s, w, out, r))
                 return false;
             p++;
         } else if (*p == '\'' || *p == '"') {
-            if (!(p = quoted(p, values, w))) {
-                config_problem(r, "[jobs] command: a quote is not closed: %s", text);
+            if (!(p = quoted(p, s, w))) {
+                config_problem(r, "[jobs] %s: a quote is not closed: %s", s->key, s->text);
                 return false;
             }
         } else if (*p == '{') {
-            const char *next = placeholder(p, values, w);
+            const char *next = placeholder(p, s, w);
             if (!next) {
-                config_problem(r, "[jobs] command: '%.20s' is no placeholder; there are {job} "
-                               "{result} {exposure} {night} {store}; write \\{ for a brace", p);
+                complain(s, p, r);
                 return false;
             }
             p = next;
@@ -115,23 +136,41 @@ static bool split(const char *text, const struct command_values *values, struct 
             put(w, *p++);
         }
     }
-    return end_word(w, out, r);
+    return end_word(s, w, out, r);
 }
 
-bool command_make(const char *text, const struct command_values *values, struct command *out,
-                  struct config_report *r)
+static bool make(const struct source *s, struct command *out, struct config_report *r)
 {
     struct word w = {0};
     *out = (struct command){0};
-    bool ok = split(text, values, out, &w, r);
+    bool ok = split(s, out, &w, r);
     buf_free(&w.text);
     if (ok && (out->argc == 0 || out->argv[0][0] == '\0')) {
-        config_problem(r, "[jobs] command names no program");
+        config_problem(r, "[jobs] %s names no program", s->key);
         ok = false;
     }
     if (!ok)
         command_free(out);
     return ok;
+}
+
+bool command_make(const char *text, const struct command_values *values, struct command *out,
+                  struct config_report *r)
+{
+    static const struct command_values any = {"", "", "", "", ""};
+    const struct command_values *v = values ? values : &any;
+    const struct command_value list[] = {{"job", v->job}, {"result", v->result},
+                                         {"exposure", v->exposure}, {"night", v->night},
+                                         {"store", v->store}, {NULL, NULL}};
+    struct source s = {text, "command", list, values != NULL, false};
+    return make(&s, out, r);
+}
+
+bool command_fill(const char *text, const char *key, const struct command_value *values,
+                  struct command *out, struct config_report *r)
+{
+    struct source s = {text, key, values, true, true};
+    return make(&s, out, r);
 }
 
 static bool can_run(const char *path)

@@ -24,6 +24,14 @@ bool command_make(const char *text, const struct command_values *values, struct 
                   struct config_report *r);
 void command_free(struct command *c);
 
+/* The same for another setting of [jobs], `key`, with placeholders of its own (a list that ends
+ * with a NULL key). A word in which a value is empty is left out. */
+struct command_value {
+    const char *key, *text;
+};
+bool command_fill(const char *text, const char *key, const struct command_value *values,
+                  struct command *out, struct config_report *r);
+
 /* The program's path: as given when it has a slash, else beside this program, else in PATH.
  * False when there is no such executable file. */
 bool command_find(const char *program, char *out, size_t size);

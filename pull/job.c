@@ -19,7 +19,7 @@
 
 const struct job_runner_row *job_runner_find(const char *name)
 {
-    static const struct job_runner_row *const rows[] = {&job_local, &job_slurm};
+    static const struct job_runner_row *const rows[] = {&job_local, &job_slurm, &job_pbs};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(name, rows[i]->name) == 0)
             return rows[i];

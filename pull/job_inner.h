@@ -39,6 +39,9 @@ void job_prepare(struct agent *a, const struct job *j, struct making *m);
 enum status job_note_running(struct jobs *jobs, const struct job *j, struct fault *why);
 void job_forget_running(struct jobs *jobs, int64_t id);
 
+/* How many ccds one job of an exposure gets that has so many good ones ([jobs] per_task). */
+int job_ccds_each(const struct pull_settings *s, size_t good);
+
 /* The runner's wake. */
 void jobs_on_wake(void *ctx);
 

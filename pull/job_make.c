@@ -1,14 +1,17 @@
 /* The flow's two steps about jobs: making them from placed ccds, and settling when all ended. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/crashpoint.h"
 #include "common/fsutil.h"
 #include "common/log.h"
 #include "pull/flow.h"
-#include "pull/job.h"
 #include "pull/job_files.h"
+#include "pull/job_inner.h"
 #include "pull/job_slurm.h"
+
+#define AUTO_LEAST 4 /* ccds: a second to begin a job on a node, a few to work on a ccd */
 
 /* What jobs_make hands to its record; between the two, a ccd's `job` is a job's number. */
 struct plan {
@@ -58,16 +61,44 @@ static enum status record(struct agent *a, struct flight *f, struct fault *why)
     return st;
 }
 
-/* Groups the placed ccds that no job has, in order; the others are dropped from the list. */
-static void group(struct plan *p, int per_job)
+/* A job's processors have a ccd each, yet its beginning has to be worth it; and no job is left
+ * with a few. On this machine, whose processors the jobs share, each is a job's. */
+int job_ccds_each(const struct pull_settings *s, size_t good)
 {
+    const struct slurm_settings *m = &s->slurm;
+    if (strcmp(s->per_task, "auto") != 0)
+        return s->ccds_per_job;
+    if (good == 0)
+        return 1;
+    long each = (long)m->nodes * m->tasks_per_node * m->cores;
+    if (!dialect_find(s->runner)) {
+        long slots = s->max_running > 0 ? s->max_running : sysconf(_SC_NPROCESSORS_ONLN);
+        slots = slots > 0 ? slots : 1;
+        each = ((long)good + slots - 1) / slots;
+    }
+    each = each < AUTO_LEAST ? AUTO_LEAST : each;
+    long jobs = ((long)good + each - 1) / each;
+    return (int)(((long)good + jobs - 1) / jobs);
+}
+
+/* Groups the placed ccds that no job has, in order; the others are dropped from the list. With
+ * auto, bad ccds go along with their neighbours. */
+static void group(struct plan *p, const struct pull_settings *s)
+{
+    bool all = strcmp(s->per_task, "auto") != 0;
     size_t kept = 0;
     for (size_t i = 0; i < p->count; i++)
         if (p->ccds[i].state == CCD_PLACED && p->ccds[i].job == 0)
             p->ccds[kept++] = p->ccds[i];
     p->count = kept;
+    size_t good = 0, at = 0;
     for (size_t i = 0; i < kept; i++)
-        p->ccds[i].job = p->first + (int)i / per_job;
+        good += all || !camera_list_has(s->camera.group_bad, p->ccds[i].ccd);
+    int each = job_ccds_each(s, good);
+    for (size_t i = 0; i < kept; i++) {
+        p->ccds[i].job = p->first + (int)(at < good ? at : good - (good > 0)) / each;
+        at += all || !camera_list_has(s->camera.group_bad, p->ccds[i].ccd);
+    }
     p->last = kept ? (int)p->ccds[kept - 1].job : p->first - 1;
 }
 
@@ -98,7 +129,7 @@ void jobs_make(struct agent *a, struct flight *f)
     if (st == ST_OK)
         st = catalogue_ccds(a->cat, f->x.id, &p.ccds, &p.count, &why);
     p.first = t.highest + 1;
-    group(&p, a->s.ccds_per_job);
+    group(&p, &a->s);
     for (int number = p.first; st == ST_OK && number <= p.last; number++) {
         struct job j;
         st = new_job(a, &f->x, number, &j, &why);
@@ -110,7 +141,7 @@ void jobs_make(struct agent *a, struct flight *f)
         crash_point("pull:jobfiles");
         f->work = &p;
         f->record = record;
-        if (a->s.dry_run && p.count > 0 && strcmp(a->s.runner, job_slurm.name) == 0)
+        if (a->s.dry_run && p.count > 0 && dialect_find(a->s.runner))
             write_script(a, &f->x, p.first);
         if (a->s.dry_run && p.count > 0)
             log_info(AT(.stage = "job", .exposure = f->x.name), "%d job files written, none is "

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "pull/job_dialect.h"
 #include "pull/job_files.h"
 #include "pull/job_inner.h"
 
@@ -29,9 +30,8 @@ static bool note_row(void *ctx, const struct job *j)
 /* True when another runner has it than the one of now: a handle begins with its runner's name. */
 static bool is_foreign(const struct agent *a, const struct job *j)
 {
-    size_t len = strlen(job_slurm.name);
-    return a->jobs->row != &job_slurm && strncmp(j->handle, job_slurm.name, len) == 0 &&
-           j->handle[len] == ' ';
+    const struct batch_dialect *d = dialect_of_handle(j->handle);
+    return d && strcmp(d->name, a->jobs->row->name) != 0;
 }
 
 static bool is_ours_to_adopt(const struct agent *a, const struct job *j)
@@ -76,8 +76,9 @@ static enum status take_back(struct agent *a, bool bury, struct fault *why)
         if (is_foreign(a, j) && !bury)
             continue;
         if (is_foreign(a, j))
-            st = fault(why, ST_FATAL, "%s is in Slurm's queue (%s): start with [jobs] runner = "
-                       "slurm until its jobs have ended", j->folder, j->batch);
+            st = fault(why, ST_FATAL, "%s is in %s's queue (%s): start with [jobs] runner = %s until "
+                       "its jobs have ended", j->folder, dialect_of_handle(j->handle)->system,
+                       j->batch, dialect_of_handle(j->handle)->name);
         else if (!is_ours_to_adopt(a, j))
             st = wait_again(a, j, bury, why);
         else if (bury)

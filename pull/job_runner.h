@@ -1,5 +1,5 @@
-/* What runs a job, behind a row of functions: `local` (processes of this machine) or `slurm`
- * (tasks of a job array). A runner knows nothing of exposures or the catalogue:
+/* What runs a job, behind a row of functions: `local` (processes of this machine), `slurm` or
+ * `pbs` (tasks of a job array). A runner knows nothing of exposures or the catalogue:
  * it gets an order (program, arguments, folder, limits), gives back a handle that is written
  * into the catalogue before the job may begin, and says how it ended. Main thread only. */
 #ifndef SKYFERRY_PULL_JOB_RUNNER_H
@@ -69,6 +69,6 @@ struct job_runner_row {
 
 /* By name; NULL when unknown. */
 const struct job_runner_row *job_runner_find(const char *name);
-extern const struct job_runner_row job_local, job_slurm;
+extern const struct job_runner_row job_local, job_slurm, job_pbs;
 
 #endif

@@ -16,6 +16,14 @@
 
 /* ---- what is told of a task ---- */
 
+void slurm_task_name(const struct slurm_array *a, const struct slurm_task *t, char out[BATCH_ID])
+{
+    if (t->claimed[0])
+        pull_text(out, BATCH_ID, "%s", t->claimed);
+    else
+        a->owner->dialect->task_name(a->id, t->number, out);
+}
+
 void slurm_news(struct slurm_task *t, const char *state, const char *node)
 {
     if (strcmp(t->end.state, state) == 0 && (!node[0] || strcmp(t->end.node, node) == 0))
@@ -43,11 +51,12 @@ void slurm_soon(struct slurm *q)
 static void read_folder(struct slurm_array *a, struct slurm_task *t)
 {
     struct task_report r;
-    char id[16];
+    char id[BATCH_ID];
     if (t->ended || !t->released || !task_look(t->folder, a->key, &r))
         return;
+    pull_text(t->claimed, sizeof t->claimed, "%s", r.batch);
     if ((a->phase == SLURM_UNSURE || a->phase == SLURM_SUBMITTING) && r.batch[0]) {
-        pull_text(id, sizeof id, "%.*s", (int)strcspn(r.batch, "_"), r.batch);
+        a->owner->dialect->array_name(r.batch, id);
         slurm_known(a, id);
     }
     t->end.started_ns = r.started_ns;
@@ -89,7 +98,8 @@ static void forget_finished(struct slurm *q)
 {
     for (struct slurm_array **p = &q->arrays; *p;) {
         struct slurm_array *a = *p;
-        if (a->phase == SLURM_GATHERING || a->sbatch || q->probed == a || !all_taken(a)) {
+        if (a->phase == SLURM_GATHERING || a->sbatch || q->probed == a ||
+            q->sought == a || !all_taken(a)) {
             p = &a->next;
             continue;
         }
@@ -107,10 +117,9 @@ static bool has_news(const struct slurm *q)
     return false;
 }
 
-static void on_tick(void *ctx)
+void slurm_tick(struct slurm *q)
 {
-    struct slurm *q = ctx;
-    int64_t now = clock_mono();
+    int64_t now = q->now();
     for (struct slurm_array *a = q->arrays; a; a = a->next) {
         if (a->phase == SLURM_GATHERING)
             a->phase = SLURM_DUE;
@@ -125,6 +134,11 @@ static void on_tick(void *ctx)
         q->wake(q->ctx);
     if (!q->arrays)
         loop_timer_set(q->tick, -1, 0);
+}
+
+static void on_tick(void *ctx)
+{
+    slurm_tick(ctx);
 }
 
 /* ---- the row's functions ---- */
@@ -162,6 +176,7 @@ static struct slurm_task *add_task(struct slurm_array *a, const struct job_order
     t->id = o->id;
     t->number = o->number;
     t->end = (struct job_end){.id = o->id, .exit_status = -1};
+    t->said.exit_status = -1;
     pull_text(t->folder, sizeof t->folder, "%s", o->folder);
     while (*last)
         last = &(*last)->next;
@@ -191,11 +206,11 @@ static enum status slurm_order(struct job_runner *r, const struct job_order *o,
     if (!a->key[0])
         st = draw_key(a->key, why);
     if (st == ST_OK)
-        st = task_order(o, a->key, why);
+        st = task_order(o, q->dialect->name, a->key, why);
     if (st == ST_OK && !add_task(a, o))
         st = fault(why, ST_RETRY, "out of memory");
     if (st == ST_OK)
-        pull_text(handle, JOB_HANDLE, "slurm %s", a->key);
+        pull_text(handle, JOB_HANDLE, "%s %s", q->dialect->name, a->key);
     slurm_soon(q); /* also to forget an array that nothing joined */
     return st;
 }
@@ -228,7 +243,7 @@ static bool slurm_poll(struct job_runner *r, struct job_end *out)
             if (t->taken || !(t->ended || t->news))
                 continue;
             if (a->id[0])
-                pull_text(t->end.batch, sizeof t->end.batch, "%s_%d", a->id, t->number);
+                slurm_task_name(a, t, t->end.batch);
             if (!t->ended)
                 pull_text(t->end.words, sizeof t->end.words, "%s", a->trouble);
             t->end.news = !t->ended;
@@ -249,7 +264,7 @@ static void slurm_cancel(struct job_runner *r, int64_t id)
         return;
     t->cancelled = true;
     if (a->phase <= SLURM_DUE)
-        slurm_ended(q, t); /* Slurm does not have it */
+        slurm_ended(q, t); /* it was not submitted */
     slurm_soon(q);
 }
 
@@ -263,7 +278,7 @@ static enum status slurm_adopt(struct job_runner *r, const struct job_order *o,
                                const char *handle, const char *batch, struct fault *why)
 {
     struct slurm *q = (struct slurm *)r;
-    const char *key = handle + strlen("slurm ");
+    const char *key = handle + strlen(q->dialect->name) + 1;
     q->s = o->settings;
     struct slurm_array *a = by_key(q, key);
     if (!a && !(a = new_array(q, o)))
@@ -274,9 +289,9 @@ static enum status slurm_adopt(struct job_runner *r, const struct job_order *o,
     t->released = true;
     pull_text(a->key, sizeof a->key, "%s", key);
     a->phase = a->id[0] ? SLURM_QUEUED : SLURM_UNSURE;
-    a->since = clock_mono();
+    a->since = q->now();
     if (batch[0] && !a->id[0]) {
-        pull_text(a->id, sizeof a->id, "%.*s", (int)strcspn(batch, "_"), batch);
+        q->dialect->array_name(batch, a->id);
         a->phase = SLURM_QUEUED;
     }
     slurm_soon(q);
@@ -301,8 +316,9 @@ static void slurm_close(struct job_runner **r)
     *r = NULL;
 }
 
-static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
-                              struct job_runner **out, struct fault *why)
+static enum status open_with(const struct batch_dialect *d, const struct job_runner_row *row,
+                             struct loop *loop, void (*wake)(void *ctx), void *ctx,
+                             struct job_runner **out, struct fault *why)
 {
     struct slurm *q = calloc(1, sizeof *q);
     if (q)
@@ -311,14 +327,32 @@ static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *
         free(q);
         return fault(why, ST_FATAL, "out of memory");
     }
-    q->base.row = &job_slurm;
+    q->base.row = row;
+    q->dialect = d;
     q->loop = loop;
     q->wake = wake;
     q->ctx = ctx;
+    q->now = clock_mono;
+    q->call = tool_run;
     *out = &q->base;
     return ST_OK;
+}
+
+static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
+                              struct job_runner **out, struct fault *why)
+{
+    return open_with(&dialect_slurm, &job_slurm, loop, wake, ctx, out, why);
+}
+
+static enum status pbs_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
+                            struct job_runner **out, struct fault *why)
+{
+    return open_with(&dialect_pbs, &job_pbs, loop, wake, ctx, out, why);
 }
 
 const struct job_runner_row job_slurm = {"slurm",    slurm_open,   slurm_order, slurm_release,
                                          slurm_poll, slurm_cancel, slurm_bury,  slurm_close,
                                          slurm_adopt};
+const struct job_runner_row job_pbs = {"pbs",      pbs_open,     slurm_order, slurm_release,
+                                       slurm_poll, slurm_cancel, slurm_bury,  slurm_close,
+                                       slurm_adopt};

@@ -1,5 +1,6 @@
-/* What Slurm knows: squeue for all arrays at once, again and again; scontrol, then sacct, for a
- * task that the queue holds for over, or does not know, while its folder tells of no end. */
+/* What the batch system knows: the states of all arrays, again and again (squeue, qstat); an
+ * array of which we are not sure, by its key; and, for a task that is over or not known any more
+ * while its folder tells of no end, whatever else can be asked (scontrol, sacct). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,179 +10,144 @@
 #include "pull/job_slurm.h"
 
 #define PROBE_S 20
+#define BATCH_ASK_MORE 1
 #define TWICE 2 /* answers in a row: files may come late over a network, and so may a submission */
-
-/* ---- words ---- */
-
-static bool is_over(const char *state)
-{
-    static const char *const over[] = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL",
-                                       "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED",
-                                       "REVOKED"};
-    for (size_t i = 0; i < sizeof over / sizeof over[0]; i++)
-        if (strncmp(state, over[i], strlen(over[i])) == 0)
-            return true;
-    return false;
-}
-
-/* The value of KEY= in a line of scontrol's; "" when it is not there. */
-static void field(const char *text, const char *key, char *out, size_t size)
-{
-    size_t len = strlen(key);
-    out[0] = '\0';
-    for (const char *p = text; (p = strstr(p, key)); p += len)
-        if ((p == text || p[-1] == ' ' || p[-1] == '\n') && p[len] == '=') {
-            pull_text(out, size, "%.*s", (int)strcspn(p + len + 1, " \n"), p + len + 1);
-            return;
-        }
-}
 
 /* ---- the end of a task that its own folder does not tell ---- */
 
-struct verdict {
-    char state[24], code[16], node[64], reason[64];
-};
-
-static void judge(struct slurm *q, struct slurm_array *a, struct slurm_task *t,
-                  const struct verdict *v)
+/* What is known in words: "Slurm's job 12_1: TIMEOUT, TimeLimit". */
+static void describe(const struct slurm_array *a, struct slurm_task *t,
+                     const struct batch_said *said, const struct task_report *told)
 {
-    struct task_report r;
+    const struct batch_dialect *d = a->owner->dialect;
+    char job[BATCH_ID];
+    slurm_task_name(a, t, job);
+    const char *state = said->state[0] ? said->state
+                                       : "not known any more, and it left no word of its end";
+    bool fine = said->exit_status == 0 && !told->ended_ns && said->state[0];
+    pull_text(t->end.words, sizeof t->end.words, "%s's job %s: %s%s%s%s%s%s", d->system, job, state,
+              said->reason[0] ? ", " : "", said->reason, told->ended_ns ? ", " : "",
+              told->ended_ns ? told->words : "",
+              fine ? ", but it left no word of its end: does the template end in skyferry-pull task?"
+                   : "");
+}
+
+static void judge(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said)
+{
+    struct task_report r = {0};
     bool told = task_look(t->folder, a->key, &r);
-    int status = -1, sig = 0;
-    if (sscanf(v->code, "%d:%d", &status, &sig) == 2 && sig > 0)
-        status = 128 + sig;
-    if (told)
-        t->end.started_ns = r.started_ns;
-    t->end.ended_ns = told ? r.ended_ns : 0;
-    t->end.exit_status = told && r.ended_ns ? r.exit_status : status;
-    slurm_news(t, v->state[0] ? v->state : "UNKNOWN", v->node);
-    pull_text(t->end.words, sizeof t->end.words, "Slurm's job %s_%d: %s%s%s%s%s", a->id, t->number,
-              v->state[0] ? v->state : "not known any more, and it left no word of its end",
-              v->reason[0] ? ", " : "", v->reason, told && r.ended_ns ? ", " : "",
-              told && r.ended_ns ? r.words : "");
-    slurm_ended(q, t);
-}
-
-static void on_sacct(void *ctx, const struct tool_end *end)
-{
-    struct slurm *q = ctx;
-    struct verdict v = {0};
-    struct slurm_array *a = q->probed;
-    q->probe = NULL;
-    q->probed = NULL;
-    /* "STATE|CODE|NODE", none without accounting */
-    char line[160];
-    pull_text(line, sizeof line, "%.*s", (int)strcspn(end->out, "\n"), end->out);
-    char *rest = line;
-    const char *state = strsep(&rest, "|"), *code = strsep(&rest, "|"), *node = strsep(&rest, "|");
-    if (end->status == 0 && node) {
-        pull_text(v.state, sizeof v.state, "%.*s", (int)strcspn(state, " "), state);
-        pull_text(v.code, sizeof v.code, "%s", code);
-        pull_text(v.node, sizeof v.node, "%s", node);
+    if (!told)
+        r = (struct task_report){0};
+    t->end.started_ns = r.started_ns ? r.started_ns : said->started_ns;
+    t->end.ended_ns = r.ended_ns ? r.ended_ns : said->ended_ns;
+    t->end.exit_status = r.ended_ns ? r.exit_status : said->exit_status;
+    slurm_news(t, said->state[0] ? said->state : "UNKNOWN", said->node);
+    describe(a, t, said, &r);
+    /* Taken away for somebody else's job: not its fault, it waits again. */
+    if (strncmp(said->state, "PREEMPTED", 9) == 0 && !t->cancelled) {
+        log_info(AT(.stage = "job", .exposure = a->name), "q%d was preempted: submitted again",
+                 t->number);
+        t->cancelled = true;
     }
-    if (!v.state[0] || is_over(v.state))
-        judge(q, a, q->probed_task, &v);
-    else
-        q->probed_task->strange = 0;
+    slurm_ended(a->owner, t);
 }
 
-static enum status begin_probe(struct slurm *q, char *const *argv,
-                               void (*done)(void *ctx, const struct tool_end *end))
+/* ---- probes ---- */
+
+static void on_probe(void *ctx, const struct tool_end *end);
+
+/* False: there is nothing more to ask, or the program could not be begun. */
+static bool begin_probe(struct slurm *q)
 {
+    char task[BATCH_ID];
+    struct command c = {0};
     struct fault why;
-    struct tool_order o = {argv, PROBE_S, done, q};
-    return tool_run(q->loop, &o, &q->probe, &why);
+    slurm_task_name(q->probed, q->probed_task, task);
+    q->probe_with->call(task, &c);
+    struct tool_order o = {c.argv, PROBE_S, on_probe, q};
+    bool ok = c.argc > 0 && q->call(q->loop, &o, &q->probe, &why) == ST_OK;
+    command_free(&c);
+    return ok;
 }
 
-static void ask_sacct(struct slurm *q)
+static void end_probe(struct slurm *q, const struct batch_said *said)
 {
-    char id[48];
-    pull_text(id, sizeof id, "--jobs=%s_%d", q->probed->id, q->probed_task->number);
-    char *argv[] = {"sacct", "--noheader", "--parsable2", "--allocations", id,
-                    "--format=State,ExitCode,NodeList", NULL};
-    if (begin_probe(q, argv, on_sacct) == ST_OK)
-        return;
-    struct slurm_array *a = q->probed;
-    q->probed = NULL;
-    judge(q, a, q->probed_task, &(struct verdict){0});
-}
-
-static void on_scontrol(void *ctx, const struct tool_end *end)
-{
-    struct slurm *q = ctx;
     struct slurm_array *a = q->probed;
     struct slurm_task *t = q->probed_task;
-    struct verdict v = {0};
-    q->probe = NULL;
-    if (end->status != 0 && strstr(end->err, "Invalid job id")) {
-        ask_sacct(q);
-        return;
-    }
     q->probed = NULL;
     t->strange = 0;
-    field(end->out, "JobState", v.state, sizeof v.state);
-    field(end->out, "ExitCode", v.code, sizeof v.code);
-    field(end->out, "NodeList", v.node, sizeof v.node);
-    field(end->out, "Reason", v.reason, sizeof v.reason);
-    if (end->status == 0 && is_over(v.state) && !t->ended)
-        judge(q, a, t, &v);
+    if (said && !t->ended)
+        judge(a, t, said);
 }
 
-static void ask_scontrol(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
+/* The next one answers where this one does not know; in the end the queue's last word holds. */
+static void on_probe(void *ctx, const struct tool_end *end)
 {
-    char id[48];
-    pull_text(id, sizeof id, "%s_%d", a->id, t->number);
-    char *argv[] = {"scontrol", "--oneliner", "show", "job", id, NULL};
+    struct slurm *q = ctx;
+    struct batch_said said;
+    q->probe = NULL;
+    enum batch_answer answer = q->probe_with->read(end->late ? -1 : end->status, end->out, end->err,
+                                                   &said);
+    if (answer == BATCH_UNKNOWN) {
+        q->probe_with++;
+        if (!q->probe_with->call || !begin_probe(q))
+            end_probe(q, &q->probed_task->said);
+        return;
+    }
+    end_probe(q, answer == BATCH_SAID && said.over ? &said : NULL);
+}
+
+static void probe(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
+{
     q->probed = a;
     q->probed_task = t;
-    if (begin_probe(q, argv, on_scontrol) != ST_OK)
+    q->probe_with = q->dialect->probes;
+    if (!q->probe_with->call)
+        end_probe(q, &t->said);
+    else if (!begin_probe(q))
         q->probed = NULL;
 }
 
-/* ---- squeue's answer ---- */
+/* ---- answers of the queue ---- */
 
-struct queue_line {
-    const char *array, *task, *state, *node, *name, *comment;
-};
-
-static bool split(char *line, struct queue_line *out)
+/* By the id, or by the key in comment or name, for a site may rewrite either. */
+static bool is_array(const struct slurm_array *a, const struct batch_said *said)
 {
-    out->array = strsep(&line, "|");
-    out->task = strsep(&line, "|");
-    out->state = strsep(&line, "|");
-    out->node = strsep(&line, "|");
-    out->name = strsep(&line, "|");
-    out->comment = line;
-    return line != NULL;
+    return strcmp(a->id, said->array) == 0 || strstr(said->sign, a->key) != NULL;
 }
 
-/* By the comment, or, where a site rewrites comments, by the name's end. */
-static bool is_array(const struct slurm_array *a, const struct queue_line *l)
+/* Of two submissions of this array the one counts that has the task, or that we know of. */
+static bool is_task(const struct slurm_array *a, const struct slurm_task *t,
+                    const struct batch_said *said)
 {
-    const char *dot = strrchr(l->name, '.');
-    if (a->id[0])
-        return strcmp(a->id, l->array) == 0;
-    return (strncmp(l->comment, "skyferry ", 9) == 0 && strcmp(l->comment + 9, a->key) == 0) ||
-           (dot && strcmp(dot + 1, a->key) == 0);
+    char ours[BATCH_ID], theirs[BATCH_ID];
+    if (t->ended || (t->number != said->task && said->task != BATCH_ONLY))
+        return false;
+    slurm_task_name(a, t, ours);
+    a->owner->dialect->task_name(said->array, t->number, theirs);
+    return strcmp(ours, theirs) == 0;
 }
 
-static void take_line(struct slurm *q, const struct queue_line *l)
+static void take_said(void *ctx, const struct batch_said *said)
 {
+    struct slurm *q = ctx;
     for (struct slurm_array *a = q->arrays; a; a = a->next) {
-        if (a->phase < SLURM_UNSURE || !is_array(a, l))
+        if (a->phase < SLURM_UNSURE || !is_array(a, said))
             continue;
         if (a->phase == SLURM_UNSURE)
-            slurm_known(a, l->array);
+            slurm_known(a, said->array);
         for (struct slurm_task *t = a->tasks; t; t = t->next) {
-            if (t->ended || t->number != strtol(l->task, NULL, 10))
+            if (!is_task(a, t, said))
                 continue;
             t->told = true;
-            if (is_over(l->state)) {
+            if (said->over) {
+                t->said = *said;
                 t->strange++;
                 continue;
             }
             t->strange = 0;
-            slurm_news(t, l->state, l->node);
+            t->asked = false; /* it did not help: cancelled again */
+            slurm_news(t, said->state, said->node);
         }
     }
 }
@@ -195,13 +161,17 @@ static void miss(struct slurm *q, struct slurm_array *a)
     for (struct slurm_task *t = a->tasks; t; t = t->next)
         if (t->cancelled && !t->ended)
             slurm_ended(q, t);
-    log_info(AT(.stage = "job", .exposure = a->name), "Slurm does not have its jobs: submitted "
-             "again");
+    log_info(AT(.stage = "job", .exposure = a->name), "%s does not have its jobs: submitted again",
+             q->dialect->system);
 }
 
+/* After an answer about these arrays. */
 static void weigh(struct slurm *q)
 {
     for (struct slurm_array *a = q->arrays; a; a = a->next) {
+        if (!a->asked)
+            continue;
+        a->asked = false;
         if (a->phase == SLURM_UNSURE)
             miss(q, a);
         for (struct slurm_task *t = a->tasks; a->phase == SLURM_QUEUED && t; t = t->next) {
@@ -211,67 +181,165 @@ static void weigh(struct slurm *q)
     }
 }
 
-static void on_squeue(void *ctx, const struct tool_end *end)
+static void end_round(struct slurm *q)
+{
+    q->asking = false;
+    q->query_due = q->now() + (int64_t)q->s->slurm.query_seconds * NS_PER_S;
+}
+
+static void turn_deaf(struct slurm *q, const char *name, const char *words)
+{
+    if (!q->deaf)
+        log_warn(AT(.stage = "job"), "%s does not answer, jobs wait and what runs is still "
+                 "followed by its files: %s", name, words);
+    q->deaf = true;
+    end_round(q);
+}
+
+static void hear(struct slurm *q)
+{
+    if (q->deaf)
+        log_info(AT(.stage = "job"), "%s answers again", q->dialect->states_name);
+    q->deaf = false;
+    slurm_soon(q);
+}
+
+static void on_states(void *ctx, const struct tool_end *end)
 {
     struct slurm *q = ctx;
-    struct queue_line l;
     q->query = NULL;
-    q->query_due = clock_mono() + (int64_t)q->s->slurm.query_seconds * NS_PER_S;
-    if (end->late || end->status != 0) {
-        if (!q->deaf)
-            log_warn(AT(.stage = "job"), "squeue does not answer, jobs wait and what runs is still "
-                     "followed by its files: %s", end->late ? "it took too long" : end->err);
-        q->deaf = true;
+    if (end->late || !q->dialect->heard(end->status, end->err)) {
+        turn_deaf(q, q->dialect->states_name, end->late ? "it took too long" : end->err);
         return;
     }
-    if (q->deaf)
-        log_info(AT(.stage = "job"), "squeue answers again");
-    q->deaf = false;
-    char *text = strdup(end->out), *rest = text;
-    for (char *line; text && (line = strsep(&rest, "\n"));)
-        if (split(line, &l))
-            take_line(q, &l);
-    if (text)
+    char *text = strdup(end->out);
+    if (text) {
+        q->dialect->read_states(text, take_said, q);
         weigh(q);
+    }
     free(text);
-    slurm_soon(q);
+    hear(q);
+}
+
+static void on_find(void *ctx, const struct tool_end *end)
+{
+    struct slurm *q = ctx;
+    struct slurm_array *a = q->sought;
+    char id[BATCH_ID];
+    q->query = NULL;
+    q->sought = NULL;
+    if (end->late || end->status != 0) {
+        turn_deaf(q, "the search for a job", end->late ? "it took too long" : end->err);
+        return;
+    }
+    if (a->phase == SLURM_UNSURE) {
+        if (q->dialect->read_id(end->out, id))
+            slurm_known(a, id);
+        else
+            miss(q, a);
+    }
+    hear(q);
 }
 
 /* ---- what is to be asked ---- */
 
-static void ask_squeue(struct slurm *q)
+/* Not yet asked after in this round; those of which we are not sure, or those that are known. */
+static struct slurm_array *to_ask(struct slurm *q, bool unsure)
 {
-    char *argv[] = {"squeue", "--noheader", "--array", "--me", "--states=all",
-                    "--format=%F|%K|%T|%N|%j|%k", NULL};
-    struct tool_order o = {argv, q->s->slurm.call_seconds, on_squeue, q};
-    struct fault why;
-    q->asked_at = clock_mono();
-    if (tool_run(q->loop, &o, &q->query, &why) != ST_OK) {
-        q->query_due = q->asked_at + (int64_t)q->s->slurm.query_seconds * NS_PER_S;
-        if (!q->deaf)
-            log_warn(AT(.stage = "job"), "%s", why.text);
-        q->deaf = true;
-    }
+    struct slurm_array *a = q->arrays;
+    while (a && (a->asked_at == q->asked_at ||
+                 a->phase != (unsure ? SLURM_UNSURE : SLURM_QUEUED)))
+        a = a->next;
+    return a;
 }
 
-static void on_scancel(void *ctx, const struct tool_end *end)
+static bool call_find(struct slurm *q, struct slurm_array *a, struct command *c, struct fault *why)
+{
+    int first = a->tasks ? a->tasks->number : 1;
+    struct batch_submission b = {a->name, a->key, a->folder, "", &first, 1};
+    a->asked_at = q->asked_at;
+    q->sought = a;
+    return q->dialect->find(q->s, &b, c, why);
+}
+
+/* The array's id, and that of another submission of it that has a task. */
+static size_t add_ids(const struct slurm_array *a, char ids[][BATCH_ID], size_t count)
+{
+    char other[BATCH_ID];
+    pull_text(ids[count++], BATCH_ID, "%s", a->id);
+    for (const struct slurm_task *t = a->tasks; t; t = t->next) {
+        a->owner->dialect->array_name(t->claimed, other);
+        if (t->ended || !other[0] || strcmp(other, a->id) == 0)
+            continue;
+        pull_text(ids[count++], BATCH_ID, "%s", other);
+        break;
+    }
+    return count;
+}
+
+/* As many as one call names; one that names none is about all of them. */
+static bool call_states(struct slurm *q, struct command *c, struct fault *why)
+{
+    char ids[BATCH_ASK_MOST + BATCH_ASK_MORE][BATCH_ID];
+    const char *list[BATCH_ASK_MOST + BATCH_ASK_MORE];
+    size_t count = 0;
+    bool all = !q->dialect->find;
+    for (struct slurm_array *a = q->arrays; a; a = a->next) {
+        bool due = a->phase == SLURM_QUEUED && a->asked_at != q->asked_at;
+        a->asked = all || (due && count < BATCH_ASK_MOST);
+        if (!a->asked)
+            continue;
+        a->asked_at = q->asked_at;
+        if (!all)
+            count = add_ids(a, ids, count);
+    }
+    for (size_t i = 0; i < count; i++)
+        list[i] = ids[i];
+    return q->dialect->states(q->s, list, count, c, why);
+}
+
+/* The round's next question; its end when there is none. */
+static void ask_on(struct slurm *q)
+{
+    struct slurm_array *unsure = to_ask(q, true);
+    struct command c = {0};
+    struct fault why;
+    bool ok, find = unsure && q->dialect->find;
+    if (!unsure && !to_ask(q, false)) {
+        end_round(q);
+        return;
+    }
+    ok = find ? call_find(q, unsure, &c, &why) : call_states(q, &c, &why);
+    struct tool_order o = {c.argv, q->s->slurm.call_seconds, find ? on_find : on_states, q};
+    ok = ok && q->call(q->loop, &o, &q->query, &why) == ST_OK;
+    command_free(&c);
+    if (ok)
+        return;
+    q->sought = NULL;
+    turn_deaf(q, q->dialect->states_name, why.text);
+}
+
+static void on_cancel(void *ctx, const struct tool_end *end)
 {
     struct slurm *q = ctx;
     q->cancel = NULL;
-    if (end->status != 0)
-        log_warn(AT(.stage = "job"), "scancel: %s", end->late ? "no answer" : end->err);
+    if (end->late || end->status != 0)
+        log_warn(AT(.stage = "job"), "%s: %s", q->dialect->cancel_name,
+                 end->late ? "no answer" : end->err);
     q->query_due = 0;
 }
 
-static void ask_scancel(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
+static void ask_cancel(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
 {
-    char id[48];
+    char task[BATCH_ID];
+    struct command c = {0};
     struct fault why;
-    pull_text(id, sizeof id, "%s_%d", a->id, t->number);
-    char *argv[] = {"scancel", id, NULL};
-    struct tool_order o = {argv, PROBE_S, on_scancel, q};
-    if (tool_run(q->loop, &o, &q->cancel, &why) != ST_OK)
+    slurm_task_name(a, t, task);
+    bool ok = q->dialect->cancel(q->s, task, &c, &why);
+    struct tool_order o = {c.argv, PROBE_S, on_cancel, q};
+    if (!ok || q->call(q->loop, &o, &q->cancel, &why) != ST_OK)
         log_warn(AT(.stage = "job"), "%s", why.text);
+    command_free(&c);
 }
 
 void slurm_ask(struct slurm *q)
@@ -284,12 +352,16 @@ void slurm_ask(struct slurm *q)
                 continue;
             if (t->cancelled && !t->asked && !q->cancel) {
                 t->asked = true;
-                ask_scancel(q, a, t);
+                ask_cancel(q, a, t);
             }
             if (t->strange >= TWICE && !q->probed)
-                ask_scontrol(q, a, t);
+                probe(q, a, t);
         }
     }
-    if (any && !q->query && clock_mono() >= q->query_due)
-        ask_squeue(q);
+    if (any && !q->query && !q->asking && q->now() >= q->query_due) {
+        q->asking = true;
+        q->asked_at = q->now();
+    }
+    if (q->asking && !q->query)
+        ask_on(q);
 }

@@ -1,6 +1,4 @@
 /* The array's script, and sbatch. */
-#include <ctype.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,6 +9,8 @@
 #include "pull/job_slurm.h"
 #include "pull/job_template.h"
 
+#define MOST_TASKS CAMERA_CCD_MAX
+
 enum status slurm_script(const struct pull_settings *s, const char *folder, int first,
                          const char *key, char path[PULL_PATH], struct fault *why)
 {
@@ -20,9 +20,11 @@ enum status slurm_script(const struct pull_settings *s, const char *folder, int 
     if (len <= 0)
         return fault_errno(why, ST_RETRY, "cannot tell where skyferry-pull lies");
     self[len] = '\0';
-    struct script_values v = {fs_basename(folder), folder, key, self};
+    struct script_values v = {fs_basename(folder), folder, key, self, first};
+    const struct batch_dialect *d = dialect_find(s->runner);
     enum status st = template_fill(s, &v, &text, why);
-    if (st == ST_OK && !pull_text(path, PULL_PATH, "%s/%s_q%d.sbatch", folder, v.name, first))
+    if (st == ST_OK && !pull_text(path, PULL_PATH, "%s/%s_q%d%s", folder, v.name, first,
+                                 d ? d->ending : ""))
         st = fault(why, ST_REJECT, "the folder's name is too long: '%s'", folder);
     if (st == ST_OK)
         st = fs_write_file(path, text.data, text.len, false, why);
@@ -34,13 +36,14 @@ enum status slurm_script(const struct pull_settings *s, const char *folder, int 
 static void put_off(struct slurm_array *a, const char *words)
 {
     int64_t s = a->owner->s->slurm.query_seconds;
-    a->due = clock_mono() + s * (a->refused < 5 ? 1 + a->refused : 6) * NS_PER_S;
+    a->due = a->owner->now() + s * (a->refused < 5 ? 1 + a->refused : 6) * NS_PER_S;
     a->refused++;
     if (strcmp(a->trouble, words) == 0)
         return;
     pull_text(a->trouble, sizeof a->trouble, "%s", words);
-    log_error(AT(.stage = "job", .exposure = a->name), "sbatch did not confirm its jobs; what Slurm "
-              "does not have is submitted again: %s", words);
+    log_error(AT(.stage = "job", .exposure = a->name), "%s did not confirm its jobs; what %s does "
+              "not have is submitted again: %s", a->owner->dialect->submit_name,
+              a->owner->dialect->system, words);
     for (struct slurm_task *t = a->tasks; t; t = t->next)
         t->news = !t->ended;
 }
@@ -57,86 +60,87 @@ void slurm_known(struct slurm_array *a, const char *id)
             slurm_news(t, "PENDING", "");
         t->news = !t->ended;
     }
-    log_info(AT(.stage = "job", .exposure = a->name), "in Slurm's queue as %s", id);
+    log_info(AT(.stage = "job", .exposure = a->name), "in %s's queue as %s",
+             a->owner->dialect->system, id);
     slurm_soon(a->owner);
-}
-
-/* "1234" or "1234;cluster" alone on the last line. */
-static bool read_id(const char *out, char *id, size_t size)
-{
-    const char *line = out;
-    for (const char *p = out; (p = strchr(p, '\n')) && p[1]; p++)
-        line = p + 1;
-    size_t n = strspn(line, "0123456789");
-    if (n == 0 || (line[n] && line[n] != ';' && line[n] != '\n'))
-        return false;
-    return pull_text(id, size, "%.*s", (int)n, line);
 }
 
 /* Whatever else it says than an id, the queue has the last word. */
 static void on_sbatch(void *ctx, const struct tool_end *end)
 {
     struct slurm_array *a = ctx;
-    char id[16], words[256];
+    char id[BATCH_ID], words[256];
     a->sbatch = NULL;
     crash_point("slurm:submitted");
     if (a->phase == SLURM_QUEUED)
         return; /* a task's claim told sooner */
-    if (!end->late && end->status == 0 && read_id(end->out, id, sizeof id)) {
+    if (!end->late && end->status == 0 &&
+        a->owner->dialect->read_id(end->out, id)) {
         slurm_known(a, id);
         return;
     }
     if (end->late)
         pull_text(words, sizeof words, "no answer within %d s ([jobs] slurm_call_seconds)",
                   a->owner->s->slurm.call_seconds);
+    else if (end->status == 0)
+        pull_text(words, sizeof words, "it printed no job's id but '%.*s'",
+                  (int)strcspn(end->out, "\n") < 150 ? (int)strcspn(end->out, "\n") : 150, end->out);
     else
         pull_text(words, sizeof words, "exit status %d: %.200s", end->status, end->err);
     a->phase = SLURM_UNSURE;
-    a->since = clock_mono();
+    a->since = a->owner->now();
     a->misses = 0;
     put_off(a, words);
     slurm_soon(a->owner);
 }
 
-/* "1-5" would do for most; after failures it is what is left. */
-static bool list_tasks(const struct slurm_array *a, struct buf *out)
+/* Those that are to run, ascending; the orders came in that order. */
+static size_t list_tasks(const struct slurm_array *a, int *numbers)
 {
-    for (const struct slurm_task *t = a->tasks; t; t = t->next)
-        if (!t->ended && t->released)
-            buf_printf(out, "%s%d", out->len ? "," : "", t->number);
-    return out->len > 0;
+    size_t count = 0;
+    for (const struct slurm_task *t = a->tasks; t && count < MOST_TASKS; t = t->next)
+        if (!t->ended && t->released) {
+            size_t at = count++;
+            for (; at > 0 && numbers[at - 1] > t->number; at--)
+                numbers[at] = numbers[at - 1];
+            numbers[at] = t->number;
+        }
+    return count;
 }
 
-static enum status call(struct slurm_array *a, const char *script, const char *tasks,
-                        struct fault *why)
+static enum status call(struct slurm_array *a, const struct batch_submission *b, struct fault *why)
 {
-    char name[320], comment[64], array[32 + 4096], output[PULL_PATH + 32];
-    pull_text(name, sizeof name, "--job-name=%s.%s", a->name, a->key);
-    pull_text(comment, sizeof comment, "--comment=skyferry %s", a->key);
-    pull_text(output, sizeof output, "--output=%s/q%%a/slurm.out", a->folder);
-    if (!pull_text(array, sizeof array, "--array=%s", tasks))
-        return fault(why, ST_REJECT, "too many jobs in one array");
-    char *argv[] = {"sbatch", "--parsable", name, comment, array, output, (char *)script, NULL};
-    struct tool_order o = {argv, a->owner->s->slurm.call_seconds, on_sbatch, a};
-    return tool_run(a->owner->loop, &o, &a->sbatch, why);
+    struct slurm *q = a->owner;
+    struct command c = {0};
+    enum status st = ST_REJECT;
+    if (q->dialect->submit(q->s, b, &c, why)) {
+        struct tool_order o = {c.argv, q->s->slurm.call_seconds, on_sbatch, a};
+        st = q->call(q->loop, &o, &a->sbatch, why);
+    }
+    command_free(&c);
+    return st;
 }
 
 void slurm_submit(struct slurm_array *a)
 {
     struct fault why;
-    struct buf tasks = {0};
     char script[PULL_PATH];
-    if (!list_tasks(a, &tasks))
-        goto out;
-    enum status st = slurm_script(a->owner->s, a->folder, a->tasks->number, a->key, script, &why);
+    int numbers[MOST_TASKS];
+    struct batch_submission b = {a->name, a->key, a->folder, script, numbers, 0};
+    b.count = list_tasks(a, numbers);
+    if (b.count == 0)
+        return;
+    /* A range may take in the numbers of those that were cancelled before they began. */
+    for (const struct slurm_task *t = a->tasks; t; t = t->next)
+        if (t->cancelled && t->ended)
+            task_withdraw(t->folder, a->key);
+    enum status st = slurm_script(a->owner->s, a->folder, numbers[0], a->key, script, &why);
     if (st == ST_OK) {
         crash_point("slurm:before");
-        st = call(a, script, (const char *)tasks.data, &why);
+        st = call(a, &b, &why);
     }
     if (st == ST_OK)
         a->phase = SLURM_SUBMITTING;
     else
         put_off(a, why.text);
-out:
-    buf_free(&tasks);
 }

@@ -57,7 +57,8 @@ static void set_text(json_t *o, const char *key, const char *text)
 
 /* ---- the daemon's side ---- */
 
-enum status task_order(const struct job_order *o, const char *key, struct fault *why)
+enum status task_order(const struct job_order *o, const char *runner, const char *key,
+                       struct fault *why)
 {
     static const char *const old[] = {"claim.json", "ended.json"};
     char path[PULL_PATH];
@@ -69,6 +70,7 @@ enum status task_order(const struct job_order *o, const char *key, struct fault 
     json_t *root = json_object(), *argv = json_array();
     for (int i = 0; o->argv[i]; i++)
         json_array_append_new(argv, json_string(o->argv[i]));
+    set_text(root, "runner", runner);
     set_text(root, "key", key);
     set_text(root, "program", o->program);
     json_object_set_new(root, "argv", argv);
@@ -79,6 +81,25 @@ enum status task_order(const struct job_order *o, const char *key, struct fault 
     enum status st = save(o->folder, "task.json", root, false, why);
     json_decref(root);
     return st;
+}
+
+void task_withdraw(const char *folder, const char *key)
+{
+    char path[PULL_PATH];
+    json_t *order = load(folder, "task.json");
+    file_in(folder, "task.json", path);
+    if (order && strcmp(text_of(order, "key"), key) == 0)
+        unlink(path);
+    json_decref(order);
+}
+
+bool task_handle(const char *folder, char handle[JOB_HANDLE])
+{
+    json_t *order = load(folder, "task.json");
+    const char *key = text_of(order, "key"), *runner = text_of(order, "runner");
+    bool ok = key[0] && pull_text(handle, JOB_HANDLE, "%s %s", runner[0] ? runner : "slurm", key);
+    json_decref(order);
+    return ok;
 }
 
 static void read_report(const json_t *o, struct task_report *out)
@@ -145,7 +166,8 @@ static void introduce(struct task_report *r)
     if (array && task)
         pull_text(r->batch, sizeof r->batch, "%s_%s", array, task);
     else
-        pull_text(r->batch, sizeof r->batch, "%s", pbs ? pbs : "");
+        pull_text(r->batch, sizeof r->batch, "%.*s", (int)(pbs ? strcspn(pbs, ".") : 0), pbs ? pbs
+                                                                                        : "");
     if (node)
         pull_text(r->node, sizeof r->node, "%s", node);
     else if (gethostname(r->node, sizeof r->node) != 0)

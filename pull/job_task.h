@@ -20,7 +20,13 @@ struct task_report {
     char words[256];
 };
 
-enum status task_order(const struct job_order *o, const char *key, struct fault *why);
+/* runner: whose submission it is. */
+enum status task_order(const struct job_order *o, const char *runner, const char *key,
+                       struct fault *why);
+/* Takes the order with this key back: a task that comes for it all the same runs nothing. */
+void task_withdraw(const char *folder, const char *key);
+/* The handle of the submission that the folder's order belongs to; false: it has no order. */
+bool task_handle(const char *folder, char handle[JOB_HANDLE]);
 /* The newest that the folder tells of the submission with this key; false: nothing yet. */
 bool task_look(const char *folder, const char *key, struct task_report *out);
 

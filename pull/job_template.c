@@ -7,6 +7,7 @@
 
 #include "common/fsutil.h"
 #include "common/lookup.h"
+#include "pull/job_dialect.h"
 
 #define MAX_TEMPLATE ((size_t)1 << 20)
 #define WALLTIME_MORE 120 /* s beyond the job's own limit: for the script to begin and to end */
@@ -14,11 +15,11 @@
 struct value {
     const char *key, *text;
 };
-#define VALUES 15
+#define VALUES 16
 
 struct filled {
     struct value row[VALUES];
-    char walltime[32], nodes[16], tasks[16], cores[16];
+    char walltime[32], nodes[16], tasks[16], cores[16], first[16];
 };
 
 static void number(char *out, size_t size, int value)
@@ -34,9 +35,10 @@ static void gather(const struct pull_settings *s, const struct script_values *v,
     number(f->nodes, sizeof f->nodes, m->nodes);
     number(f->tasks, sizeof f->tasks, m->tasks_per_node);
     number(f->cores, sizeof f->cores, m->cores);
+    number(f->first, sizeof f->first, v->first);
     const struct value rows[VALUES] = {
         {"name", v->name}, {"folder", v->folder}, {"key", v->key}, {"program", v->program},
-        {"store", s->root}, {"partition", m->partition}, {"account", m->account},
+        {"first", f->first}, {"store", s->root}, {"partition", m->partition}, {"account", m->account},
         {"reservation", m->reservation}, {"qos", m->qos}, {"memory", m->memory}, {"tmp", m->tmp},
         {"walltime", m->walltime[0] ? m->walltime : f->walltime}, {"nodes", f->nodes},
         {"tasks_per_node", f->tasks}, {"cores", f->cores},
@@ -81,7 +83,7 @@ static bool fill_line(const struct filled *f, const char *line, struct buf *out,
     for (const char *p = line; *p;) {
         const char *value = *p == '{' && (p == line || p[-1] != '$') ? value_at(f, p, &len) : NULL;
         if (*p == '{' && (p == line || p[-1] != '$') && len > 0 && !value) {
-            char words[256];
+            char words[320];
             allowed(f, words, sizeof words);
             fault(why, ST_REJECT, "'%.*s' is no placeholder; there are %s", (int)len, p, words);
             return false;
@@ -106,12 +108,14 @@ static bool fill_line(const struct filled *f, const char *line, struct buf *out,
 
 enum status template_find(const struct pull_settings *s, char out[PULL_PATH], struct fault *why)
 {
-    const char *given = s->slurm.script;
+    const struct batch_dialect *d = dialect_find(s->runner);
+    const char *given = d == &dialect_pbs ? s->pbs.script : s->slurm.script;
+    const char *ending = d ? d->ending : dialect_slurm.ending;
     char folder[PULL_PATH];
     if (strchr(given, '/'))
         pull_text(out, PULL_PATH, "%s", given);
     else if (lookup_folder("jobs", s->config, folder, sizeof folder))
-        pull_text(out, PULL_PATH, "%s/%s.sbatch", folder, given);
+        pull_text(out, PULL_PATH, "%s/%s%s", folder, given, ending);
     else
         return fault(why, ST_REJECT, "there is no folder jobs/ with script templates beside the "
                      "configuration file or near the program; give the template's path");
@@ -149,10 +153,12 @@ enum status template_fill(const struct pull_settings *s, const struct script_val
 
 void template_check(const struct pull_settings *s, struct config_report *r)
 {
-    static const struct script_values any = {"name", "/folder", "key", "skyferry-pull"};
+    static const struct script_values any = {"name", "/folder", "key", "skyferry-pull", 1};
     struct buf out = {0};
     struct fault why;
+    bool pbs = dialect_find(s->runner) == &dialect_pbs;
     if (template_fill(s, &any, &out, &why) != ST_OK)
-        config_problem(r, "[jobs] slurm_template = %s: %s", s->slurm.script, why.text);
+        config_problem(r, "[jobs] %s_template = %s: %s", pbs ? "pbs" : "slurm",
+                       pbs ? s->pbs.script : s->slurm.script, why.text);
     buf_free(&out);
 }

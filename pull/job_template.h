@@ -13,9 +13,10 @@ struct script_values {
     const char *folder;  /* absolute: .../jobs/NIGHT/NAME, which holds q1, q2, ... */
     const char *key;     /* of this submission, for `skyferry-pull task` */
     const char *program; /* skyferry-pull's path */
+    int first;           /* the submission's first task */
 };
 
-/* Where [jobs] slurm_template lies; REJECT with words when it is nowhere. */
+/* Where [jobs] slurm_template, or pbs_template, lies; REJECT with words when it is nowhere. */
 enum status template_find(const struct pull_settings *s, char out[PULL_PATH], struct fault *why);
 /* Problems of the template (cannot be read, an unknown placeholder) go to r, with line numbers. */
 void template_check(const struct pull_settings *s, struct config_report *r);

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/lookup.h"
 #include "pull/command.h"
+#include "pull/job_dialect.h"
 #include "pull/job_template.h"
 #include "pull/part.h"
 #include "pull/place.h"
@@ -65,14 +66,18 @@ const struct setting pull_settings_rows[] = {
     {ROW("decode", "early", SET_BOOL, early), "yes", 0, 0, NULL, NULL,
      "Decode and place each ccd as soon as it is here, while its bundle still arrives; no: when the "
      "bundle is stored."},
-    {ROW("jobs", "runner", SET_CHOICE, runner), "local", 0, 0, "local|slurm", NULL,
-     "What runs the jobs: local, as processes of this machine; slurm, as a job array an exposure."},
+    {ROW("jobs", "runner", SET_CHOICE, runner), "local", 0, 0, "local|slurm|pbs", NULL,
+     "What runs the jobs: local, as processes of this machine; slurm, as a job array an exposure; "
+     "pbs, the same with PBS, by the pbs_ commands below (not tried on a real PBS yet)."},
     {ROW("jobs", "command", SET_TEXT, command), "skyferry-measure", 0, 0, NULL, NULL,
      "The job's program and arguments, never given to a shell; {job} {result} {exposure} "
      "{night} {store} are filled in; a name without a slash is looked for beside skyferry-pull, "
      "then in PATH."},
     {ROW("jobs", "ccds_per_job", SET_INT, ccds_per_job), "15", 1, 4096, NULL, NULL,
      "How many ccds one job gets."},
+    {ROW("jobs", "per_task", SET_CHOICE, per_task), "given", 0, 0, "given|auto", NULL,
+     "given: ccds_per_job; auto: as many ccds as a job has processors (with local: so many that "
+     "each processor gets one job), at least 4, the same in every job; bad ccds do not count."},
     {ROW("jobs", "max_running", SET_INT, max_running), "0", 0, 1024, NULL, NULL,
      "Jobs at the same time; 0: one for each processor, with slurm as many as there are."},
     {ROW("jobs", "timeout_seconds", SET_INT, timeout_seconds), "300", 1, 604800, NULL, "s",
@@ -114,6 +119,19 @@ const struct setting pull_settings_rows[] = {
     {ROW("jobs", "slurm_call_seconds", SET_INT, slurm.call_seconds), "60", 1, 3600, NULL, "s",
      "An sbatch, squeue or scontrol that takes longer is ended; whether the job was taken is then "
      "asked of the queue."},
+    {ROW("jobs", "pbs_template", SET_PATH, pbs.script), "pbs", 0, 0, NULL, NULL,
+     "The script that qsub gets: a file of the folder jobs/ without its .qsub, or a path; the "
+     "slurm_ resources above are its {placeholders}, too, partition being the queue."},
+    {ROW("jobs", "pbs_submit", SET_TEXT, pbs.submit),
+     "qsub -N {name} -J{range} -j oe -o {output} {script}", 0, 0, NULL, NULL,
+     "Submits with PBS and prints the job's id; words with an empty value, such as {range} for a "
+     "single job, are left out."},
+    {ROW("jobs", "pbs_find", SET_TEXT, pbs.find), "qselect -x -N {name}", 0, 0, NULL, NULL,
+     "Prints the id of the job of this name, or nothing: asked before anything is submitted again."},
+    {ROW("jobs", "pbs_query", SET_TEXT, pbs.query), "qstat -x -t -f {jobs}", 0, 0, NULL, NULL,
+     "Prints what became of these jobs and their array's tasks, in qstat's long form."},
+    {ROW("jobs", "pbs_cancel", SET_TEXT, pbs.cancel), "qdel {job}", 0, 0, NULL, NULL,
+     "Ends a job or one task of an array."},
     {ROW("log", "level", SET_CHOICE, log_level), "info", 0, 0, "debug|info|warn|error", NULL,
      "What is logged: this level and above."},
     {ROW("log", "file", SET_PATH, log_file), "log/skyferry-pull_%Y%m%d_%H:%M:%S.log", 0, 0, NULL,
@@ -254,8 +272,9 @@ static void settle(struct pull_settings *s, struct config_report *r)
         place_check(s->place[i], keys[i], r);
     if (command_make(s->command, NULL, &command, r))
         command_free(&command);
-    if (strcmp(s->runner, "slurm") == 0)
+    if (dialect_find(s->runner))
         template_check(s, r);
+    dialect_check(s, r);
 }
 
 bool pull_settings_load(const struct pull_overrides *o, struct pull_settings *out,
@@ -273,6 +292,11 @@ bool pull_settings_load(const struct pull_overrides *o, struct pull_settings *ou
     snprintf(out->config, sizeof out->config, "%s", config);
     if (o->root && o->root[0])
         config_set(pull_settings_rows, out, "store", "root", o->root, "--push-dir", r);
+    pull_text(out->reservation_given, sizeof out->reservation_given, "%s",
+              o->reservation ? o->reservation : "");
+    if (o->reservation)
+        config_set(pull_settings_rows, out, "jobs", "slurm_reservation", o->reservation,
+                   "--res-name", r);
     snprintf(out->level_given, sizeof out->level_given, "%s", o->level ? o->level : "");
     if (o->level)
         config_set(pull_settings_rows, out, "log", "level", o->level, "command line", r);

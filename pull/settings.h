@@ -19,6 +19,11 @@ struct slurm_settings {
     int nodes, tasks_per_node, cores, query_seconds, call_seconds;
 };
 
+/* [jobs] pbs_...: how PBS is called (pull/job_dialect_pbs.c); resources as for Slurm. */
+struct pbs_settings {
+    char script[PULL_PATH], submit[512], find[512], query[512], cancel[512];
+};
+
 struct pull_settings {
     /* as in the file */
     char root[PULL_PATH], state[PULL_PATH];
@@ -37,6 +42,8 @@ struct pull_settings {
     int ccds_per_job, max_running, timeout_seconds, retries, output_mib;
     bool dry_run, rerun_on_exact;
     struct slurm_settings slurm;
+    struct pbs_settings pbs;
+    char per_task[8];
     char log_level[16], log_file[PULL_PATH], log_format[16];
     /* what follows from it */
     char config[PULL_PATH];       /* the file, "" when there was none */
@@ -45,6 +52,7 @@ struct pull_settings {
     char run_date[NIGHT_SIZE];    /* --run-date: every exposure's night; "" normally */
     char catalogue[PULL_PATH], lock[PULL_PATH];
     char level_given[16];         /* --debug or --quiet, for the next load too */
+    char reservation_given[128];  /* --res-name, likewise */
 };
 
 extern const struct setting pull_settings_rows[];
@@ -55,6 +63,7 @@ struct pull_overrides {
     const char *root;     /* --push-dir or PUSH_DIR */
     const char *run_date; /* --run-date */
     const char *level;    /* --debug, --quiet */
+    const char *reservation; /* --res-name */
 };
 
 /* Loads and checks everything; all problems at once go to r. True when there were none.

@@ -273,8 +273,8 @@ static bool draw_job(void *ctx, const struct job *j)
     fprintf(d->to, "q%-3d %-8s %7s  attempt %d  %s\n", j->number, job_state_name(j->state), took,
             j->attempts, j->folder);
     if (j->batch[0])
-        fprintf(d->to, "     Slurm %s %s%s%s\n", j->batch, j->batch_state, j->node[0] ? " on " : "",
-                j->node);
+        fprintf(d->to, "     %s %s %s%s%s\n", strchr(j->batch, '_') ? "Slurm" : "PBS", j->batch,
+                j->batch_state, j->node[0] ? " on " : "", j->node);
     if (j->reason[0])
         wrapped(d->to, j->reason);
     return true;

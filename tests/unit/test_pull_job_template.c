@@ -13,7 +13,7 @@
 
 static struct scratch dir;
 static struct pull_settings s;
-static const struct script_values values = {"it's", "/jobs/a b", "00ff", "/bin/skyferry-pull"};
+static const struct script_values values = {"it's", "/jobs/a b", "00ff", "/bin/skyferry-pull", 3};
 
 static enum status fill(const char *text, struct buf *out, struct fault *why)
 {
@@ -55,6 +55,25 @@ static void values_stand_where_they_are_named(void **state)
     becomes("#!/bin/sh\n#SBATCH -t {walltime}", "#!/bin/sh\n#SBATCH -t 01:00:00\n");
     becomes("#!/bin/sh\n{program} task {folder}/q1 {key} {name}\n",
             "#!/bin/sh\n'/bin/skyferry-pull' task '/jobs/a b'/q1 '00ff' 'it'\\''s'\n");
+}
+
+static void each_runner_has_its_own_template(void **state)
+{
+    (void)state;
+    char path[PULL_PATH];
+    struct fault why;
+    struct pull_settings t = {.runner = "pbs"};
+    scratch_path(&dir, "pull.conf", t.config);
+    snprintf(path, sizeof path, "%.500s/jobs", dir.dir);
+    assert_int_equal(fs_mkdirs(path, &why), ST_OK);
+    snprintf(t.pbs.script, sizeof t.pbs.script, "pbs");
+    snprintf(t.slurm.script, sizeof t.slurm.script, "slurm");
+    assert_int_equal(template_find(&t, path, &why), ST_OK);
+    assert_non_null(strstr(path, "/jobs/pbs.qsub"));
+    snprintf(t.runner, sizeof t.runner, "slurm");
+    assert_int_equal(template_find(&t, path, &why), ST_OK);
+    assert_non_null(strstr(path, "/jobs/slurm.sbatch"));
+    becomes("#!/bin/sh\n[ -n \"$t\" ] || t={first}\n", "#!/bin/sh\n[ -n \"$t\" ] || t='3'\n");
 }
 
 static void a_line_without_its_value_is_left_out(void **state)
@@ -102,6 +121,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_stand_where_they_are_named),
+        cmocka_unit_test(each_runner_has_its_own_template),
         cmocka_unit_test(a_line_without_its_value_is_left_out),
         cmocka_unit_test(the_shells_braces_are_its_own),
         cmocka_unit_test(what_cannot_be_used_is_said),

@@ -9,6 +9,7 @@
 
 #include "pull/job.h"
 #include "pull/job_files.h"
+#include "pull/job_inner.h"
 #include "pull/job_process.h"
 #include "pull/job_runner.h"
 #include "pull/quality.h"
@@ -465,6 +466,29 @@ static void a_killed_agents_job_runs_again(void **state)
     assert_string_equal(runs, "x\nx\n");
 }
 
+/* auto: cores, no job with a few, all alike; bad ccds are nobody's load. */
+static void jobs_are_cut_to_the_processors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *runner;
+        int cores, running, good, each;
+    } shapes[] = {{"slurm", 16, 0, 60, 15}, {"slurm", 16, 0, 61, 16}, {"slurm", 15, 0, 61, 13},
+                {"slurm", 1, 0, 62, 4}, {"slurm", 100, 0, 62, 62}, {"slurm", 4, 0, 1, 1},
+                {"pbs", 8, 0, 104, 8}, {"local", 1, 4, 60, 15}, {"local", 1, 1, 104, 104},
+                {"local", 1, 100, 60, 4}, {"local", 1, 3, 62, 21}, {"slurm", 4, 0, 0, 1}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        struct pull_settings s = {.per_task = "auto", .ccds_per_job = 7,
+                                  .max_running = shapes[i].running,
+                                  .slurm = {.nodes = 1, .tasks_per_node = 1,
+                                            .cores = shapes[i].cores}};
+        snprintf(s.runner, sizeof s.runner, "%s", shapes[i].runner);
+        assert_int_equal(job_ccds_each(&s, (size_t)shapes[i].good), shapes[i].each);
+        snprintf(s.per_task, sizeof s.per_task, "given");
+        assert_int_equal(job_ccds_each(&s, (size_t)shapes[i].good), 7);
+    }
+}
+
 static void a_missing_program_waits(void **state)
 {
     (void)state;
@@ -522,6 +546,7 @@ int main(void)
         IN_STORE(a_bad_result_is_a_failure),
         IN_STORE(never_more_than_so_many_run),
         IN_STORE(a_killed_agents_job_runs_again),
+        cmocka_unit_test(jobs_are_cut_to_the_processors),
         IN_STORE(a_missing_program_waits),
     };
     int failed = cmocka_run_group_tests_name("pull job runner", runner, NULL, NULL);
