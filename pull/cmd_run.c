@@ -20,6 +20,9 @@ int command_run(struct invocation *in)
     if (st == ST_OK)
         st = agent_watch(a, &why);
     if (st == ST_OK) {
+        if (strcmp(in->s.runner, "slurm") == 0 && !in->s.slurm.reservation[0])
+            log_warn(AT(.stage = "agent"), "no reservation is given: jobs wait for free nodes like "
+                     "everybody's; --res-name NAME, or [jobs] slurm_reservation, when there is one");
         log_info(AT(.stage = "agent"), "ready: the store is %s", in->s.root);
         st = agent_run(a, &why);
     }

@@ -16,6 +16,8 @@ static const struct option_row options[] = {
      "The store's folder, instead of [store] root; the environment's PUSH_DIR does the same."},
     {"run-date", "run_date", 0, "utYYMMDD", OPT_RUN_DATE, "run reprocess retry check",
      "Place every exposure under this night instead of computing it from DATE-OBS."},
+    {"res-name", "res_name", 0, "NAME", OPT_RES_NAME, "run reprocess retry check",
+     "The reservation in which Slurm runs the jobs, instead of [jobs] slurm_reservation."},
     {"verbose", "debug", 'v', NULL, OPT_DEBUG, NULL, "Log everything."},
     {"quiet", NULL, 'q', NULL, OPT_QUIET, NULL, "Log warnings and errors only."},
     {"force", NULL, 0, NULL, OPT_FORCE, "reprocess retry unpack convert-wcs",
@@ -183,7 +185,8 @@ static bool load(struct invocation *in, struct config_report *r)
 {
     struct pull_overrides o = {.config = option_value(in, OPT_CONFIG),
                                .root = option_value(in, OPT_PUSH_DIR),
-                               .run_date = option_value(in, OPT_RUN_DATE)};
+                               .run_date = option_value(in, OPT_RUN_DATE),
+                               .reservation = option_value(in, OPT_RES_NAME)};
     if (!o.root)
         o.root = getenv("PUSH_DIR");
     if (option_value(in, OPT_DEBUG))
