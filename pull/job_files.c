@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "common/fsutil.h"
+#include "pull/job_task.h"
 
 #define MAX_JSON ((size_t)16 << 20)
 
@@ -111,11 +112,13 @@ enum status job_write(const struct pull_settings *s, const struct exposure *x, c
 
 enum status job_clean(const struct pull_settings *s, const struct job *j, struct fault *why)
 {
-    static const char *const files[] = {"result.json", "end.json"};
+    /* The last three are the batch system's: without them `rebuild` takes nothing up. */
+    static const char *const files[] = {"result.json", "end.json", "task.json", "claim.json",
+                                        "ended.json"};
     char path[PULL_PATH];
     pull_path(s, j->folder, path);
     fs_sweep_drafts(path);
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         job_path(s, j, files[i], path);
         if (unlink(path) != 0 && errno != ENOENT)
             return fault_errno(why, ST_RETRY, "cannot remove the old '%s'", path);
@@ -164,6 +167,24 @@ static json_t *load(const char *path, struct fault *why)
     return root;
 }
 
+/* An order that nobody says the end of may be in the queue, or running, or over. */
+static void read_order(const struct pull_settings *s, struct job *j)
+{
+    char path[PULL_PATH];
+    struct task_report r;
+    pull_path(s, j->folder, path);
+    if (!task_handle(path, j->handle))
+        return;
+    j->state = JOB_RUNNING;
+    j->attempts = 1;
+    j->exit_status = -1;
+    if (!task_look(path, strchr(j->handle, ' ') + 1, &r))
+        return;
+    pull_text(j->batch, sizeof j->batch, "%s", r.batch);
+    pull_text(j->node, sizeof j->node, "%s", r.node);
+    j->started_ns = r.started_ns;
+}
+
 static void read_end(const struct pull_settings *s, struct job *j)
 {
     char path[PULL_PATH];
@@ -181,6 +202,8 @@ static void read_end(const struct pull_settings *s, struct job *j)
     j->attempts = (int)json_integer_value(json_object_get(end, "attempts"));
     j->started_ns = json_integer_value(json_object_get(end, "started_ns"));
     j->ended_ns = json_integer_value(json_object_get(end, "ended_ns"));
+    if (!end)
+        read_order(s, j);
     json_decref(end);
 }
 

@@ -22,12 +22,13 @@ enum status job_write(const struct pull_settings *s, const struct exposure *x, c
 /* Folders of an earlier round from this number on are no jobs any more: without job.json,
  * `rebuild` passes them by. Their other files stay. */
 void job_retire(const struct pull_settings *s, const struct exposure *x, int number);
-/* Removes result.json, end.json and drafts of an earlier attempt. */
+/* Removes result.json, end.json, a batch system's files and drafts of an earlier attempt. */
 enum status job_clean(const struct pull_settings *s, const struct job *j, struct fault *why);
 enum status job_write_end(const struct pull_settings *s, const struct job *j, struct fault *why);
 
 /* What rebuild reads back from a folder: job.json's ccd numbers (HDUs) and end.json. RETRY
- * when there is no job.json; a missing end.json leaves state JOB_WAITING. */
+ * when there is no job.json. A missing end.json leaves state JOB_WAITING, or JOB_RUNNING with the
+ * handle when a batch system has the job: the daemon takes it up again by that. */
 enum status job_read(const struct pull_settings *s, struct job *j, int **hdus, size_t *count,
                      struct fault *why);
 

@@ -273,7 +273,7 @@ enum status rebuild_jobs(const struct pull_settings *s, struct catalogue *cat,
         if (st != ST_OK)
             break;
         out->count++;
-        out->active += j.state == JOB_WAITING;
+        out->active += j.state == JOB_WAITING || j.state == JOB_RUNNING;
         if (j.ended_ns > out->ended_ns)
             out->ended_ns = j.ended_ns;
     }

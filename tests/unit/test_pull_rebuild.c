@@ -159,6 +159,61 @@ static void the_rest_is_done_by_the_daemon(void **state)
     assert_int_equal(call(command_verify, NULL, NULL), EXIT_DONE);
 }
 
+struct found_job {
+    struct job j[3];
+};
+
+static bool take_found(void *ctx, const struct job *j)
+{
+    struct found_job *f = ctx;
+    if (j->number < 3)
+        f->j[j->number] = *j;
+    return true;
+}
+
+/* One is in the queue, of the other a task runs: the daemon takes both up by their submission's
+ * key; what has ended stays ended, whatever else lies in its folder. */
+static void what_a_batch_system_has_is_taken_up(void **state)
+{
+    (void)state;
+    static const char order[] = "{\"runner\": \"pbs\", \"key\": \"00112233445566aa\"}";
+    static const char claim[] = "{\"key\": \"00112233445566aa\", \"batch\": \"12[2]\", "
+                                "\"node\": \"n7\", \"started_ns\": 1700000000000000000}";
+    struct found_job f = {0};
+    struct catalogue *cat;
+    for (int q = 1; q <= 2; q++) {
+        char rel[128];
+        for (int x = 0; x < 2; x++) {
+            snprintf(rel, sizeof rel, "jobs/ut160901/exp_900%d/q%d/task.json", x, q);
+            TRY(fs_write_file(in_store(rel), order, strlen(order), false, WHY));
+        }
+        snprintf(rel, sizeof rel, "jobs/ut160901/exp_9001/q%d/end.json", q);
+        assert_int_equal(unlink(in_store(rel)), 0);
+    }
+    TRY(fs_write_file(in_store("jobs/ut160901/exp_9001/q2/claim.json"), claim, strlen(claim), false,
+                      WHY));
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_int_equal(exposure_named("exp_9000").state, EX_DONE);
+    struct exposure x = exposure_named("exp_9001");
+    assert_int_equal(x.state, EX_WORKING);
+    TRY(catalogue_open(settings.catalogue, true, &cat, WHY));
+    TRY(catalogue_jobs_of(cat, x.id, take_found, &f, WHY));
+    catalogue_close(&cat);
+    for (int q = 1; q <= 2; q++) {
+        assert_int_equal(f.j[q].state, JOB_RUNNING);
+        assert_int_equal(f.j[q].attempts, 1);
+        assert_string_equal(f.j[q].handle, "pbs 00112233445566aa");
+    }
+    assert_string_equal(f.j[1].batch, "");
+    assert_string_equal(f.j[2].batch, "12[2]");
+    assert_string_equal(f.j[2].node, "n7");
+    struct agent *a = NULL; /* it is not begun anew by another runner */
+    enum status st = agent_open(&settings, &a, WHY);
+    agent_close(&a);
+    assert_int_equal(st, ST_FATAL);
+    assert_non_null(strstr(try_fault.text, "in PBS's queue"));
+}
+
 static void other_templates_find_the_files_all_the_same(void **state)
 {
     (void)state;
@@ -287,6 +342,7 @@ int main(void)
         NIGHT_OF(a_sound_but_swapped_file_is_found),
         NIGHT_OF(what_is_rebuilt_says_the_same),
         NIGHT_OF(the_rest_is_done_by_the_daemon),
+        NIGHT_OF(what_a_batch_system_has_is_taken_up),
         NIGHT_OF(other_templates_find_the_files_all_the_same),
         NIGHT_OF(a_running_daemon_is_not_pulled_from_under),
         NIGHT_OF(a_store_that_is_not_there_is_no_empty_store),
