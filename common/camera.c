@@ -76,16 +76,22 @@ const struct setting camera_settings[] = {
     {"group", "bad_ccds", SET_TEXT, IN(group_bad), "", 0, 0, NULL, NULL,
      "Those of them that are neither waited for nor shipped, likewise."},
     {"group", "wait_seconds", SET_INT, IN(group_wait_s), "600", 1, 86400, NULL, "s",
-     "So long after the newest of its files the rest of an exposure is waited for."},
+     "So long after the newest of its files the rest of an exposure is waited for, at the telescope "
+     "before it is shipped, at the cluster before its jobs are made."},
     {"group", "partial", SET_CHOICE, IN(group_partial), "park", 0, 0, "park|ship", NULL,
-     "What is done then: park it until the rest comes, or ship what is there; either is reported."},
+     "What is done then: park it until the rest comes, or ship what is there (at the cluster: make "
+     "jobs for it); either is reported."},
+    {"jobs", "ccds", SET_TEXT, IN(job_ccds), "", 0, 0, NULL, NULL,
+     "The ccds that get calibration jobs at the cluster, as numbers and ranges (1-59); empty: all."},
+    {"jobs", "bad_ccds", SET_TEXT, IN(job_bad), "", 0, 0, NULL, NULL,
+     "Those of them that get none, likewise; they are placed all the same."},
     {NULL, NULL, SET_TEXT, 0, 0, NULL, 0, 0, NULL, NULL, NULL}};
 
-/* [group] alone may be left out. A camera that lacks a keyword says so by an empty value. */
+/* [group] and [jobs] alone may be left out. A camera that lacks a keyword says so by an empty value. */
 static void require_all(struct setting *rows)
 {
     for (; rows->key; rows++) {
-        if (strcmp(rows->section, "group") == 0)
+        if (strcmp(rows->section, "group") == 0 || strcmp(rows->section, "jobs") == 0)
             continue;
         rows->fallback = NULL;
         if (rows->type == SET_TEXT)

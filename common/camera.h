@@ -23,6 +23,7 @@ struct camera {
     char key_group[72]; /* "": every file is an exposure */
     int group_digits, group_numbers, group_wait_s;
     char group_ccds[512], group_bad[512], group_partial[8];
+    char job_ccds[512], job_bad[512]; /* which ccds get jobs */
 };
 
 #define CAMERA_GROUP 88 /* room for the name of an exposure that consists of several files */
@@ -77,9 +78,13 @@ bool camera_group(const struct camera *c, const struct fits_header *primary,
 /* Is this ccd one of those that make the exposure: listed, and not bad? */
 bool camera_group_wants(const struct camera *c, int ccd);
 int camera_group_size(const struct camera *c); /* how many there are */
+/* "3, 7 and 60 more": those of them that `has` (by ccd, CAMERA_CCD_MAX + 1) lacks; how many. */
+int camera_group_missing(const struct camera *c, const unsigned char *has, char *words, size_t size);
 /* The same for any list of numbers and ranges, "1-104, 110"; an empty one holds none. */
 bool camera_list_has(const char *list, int ccd);
-/* What the rows cannot say of [group]: problems are reported. */
+/* Does a ccd get a job ([jobs] of the profile)? */
+bool camera_job_wants(const struct camera *c, int ccd);
+/* What the rows cannot say of [group] and [jobs]: problems are reported. */
 void camera_group_check(const struct camera *c, const char *file, struct config_report *r);
 
 #endif

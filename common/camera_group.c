@@ -1,4 +1,5 @@
-/* Cameras that write one file a ccd: which files make one exposure, and which ccds it needs. */
+/* Lists of ccds, and cameras that write one file a ccd: which files make one exposure, and which
+ * ccds it needs. */
 #include "common/camera.h"
 
 #include <ctype.h>
@@ -61,16 +62,44 @@ int camera_group_size(const struct camera *c)
     return size;
 }
 
+int camera_group_missing(const struct camera *c, const unsigned char *has, char *words, size_t size)
+{
+    int count = 0;
+    size_t used = 0;
+    words[0] = '\0';
+    for (int ccd = 1; ccd <= CAMERA_CCD_MAX; ccd++) {
+        if (has[ccd] || !camera_group_wants(c, ccd))
+            continue;
+        if (count++ < 12 && used < size)
+            used += (size_t)snprintf(words + used, size - used, "%s%d", used ? ", " : "", ccd);
+    }
+    if (count > 12 && used < size)
+        snprintf(words + used, size - used, " and %d more", count - 12);
+    return count;
+}
+
+bool camera_job_wants(const struct camera *c, int ccd)
+{
+    return (!c->job_ccds[0] || camera_list_has(c->job_ccds, ccd)) &&
+           !camera_list_has(c->job_bad, ccd);
+}
+
+static void check_list(const char *file, const char *key, const char *list,
+                       struct config_report *r)
+{
+    if (!list_valid(list))
+        config_problem(r, "%s: %s = %s: give numbers and ranges from 1 to %d, as in 1-104, 110",
+                       file, key, list, CAMERA_CCD_MAX);
+}
+
 void camera_group_check(const struct camera *c, const char *file, struct config_report *r)
 {
+    check_list(file, "[jobs] ccds", c->job_ccds, r);
+    check_list(file, "[jobs] bad_ccds", c->job_bad, r);
     if (!camera_groups(c))
         return;
-    if (!list_valid(c->group_ccds))
-        config_problem(r, "%s: [group] ccds = %s: give numbers and ranges from 1 to %d, as in "
-                          "1-104, 110", file, c->group_ccds, CAMERA_CCD_MAX);
-    if (!list_valid(c->group_bad))
-        config_problem(r, "%s: [group] bad_ccds = %s: give numbers and ranges from 1 to %d, as in "
-                          "9, 33-34", file, c->group_bad, CAMERA_CCD_MAX);
+    check_list(file, "[group] ccds", c->group_ccds, r);
+    check_list(file, "[group] bad_ccds", c->group_bad, r);
     int listed = 0;
     for (int ccd = 1; ccd <= CAMERA_CCD_MAX; ccd++)
         listed += camera_list_has(c->group_ccds, ccd);

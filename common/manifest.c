@@ -53,6 +53,14 @@ static const struct field facts_fields[] = {
     {0},
 };
 
+static const struct field visit_fields[] = {
+    {"name", NAME, TEXT_OF(visit, name), false},
+    {"ccd", INT, NUMBER_OF(visit, ccd, 1, MANIFEST_CCD_MAX), false},
+    {"ccds", INT, NUMBER_OF(visit, ccds, 1, MANIFEST_CCD_MAX), false},
+    {"coming", INT, NUMBER_OF(visit, coming, 0, MANIFEST_CCD_MAX), false},
+    {0},
+};
+
 static const struct field member_fields[] = {
     {"name", NAME, TEXT_OF(member, name), false},
     {"role", ROLE, NUMBER_OF(member, role, 0, 0), false},
@@ -204,7 +212,9 @@ json_t *manifest_head_object(const struct manifest *m)
 {
     json_t *root = object_of(top_fields, m);
     if (root && json_object_set_new(root, "source", object_of(source_fields, m)) == 0 &&
-        json_object_set_new(root, "facts", object_of(facts_fields, &m->facts)) == 0)
+        json_object_set_new(root, "facts", object_of(facts_fields, &m->facts)) == 0 &&
+        (!m->visit.name[0] ||
+         json_object_set_new(root, "visit", object_of(visit_fields, &m->visit)) == 0))
         return root;
     json_decref(root);
     return NULL;
@@ -460,7 +470,8 @@ enum status manifest_take_head(const json_t *root, struct manifest *out, struct 
         s = take_fields(json_object_get(root, "source"), source_fields, "source.", out, why);
     if (s == ST_OK)
         s = take_fields(json_object_get(root, "facts"), facts_fields, "facts.", &out->facts, why);
-    return s;
+    const json_t *visit = json_object_get(root, "visit");
+    return s == ST_OK && visit ? take_fields(visit, visit_fields, "visit.", &out->visit, why) : s;
 }
 
 enum status manifest_load(const void *json, size_t len, json_t **out, struct fault *why)

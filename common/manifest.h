@@ -47,11 +47,20 @@ struct member {
     int64_t offset;       /* of its data in the tar; not in the JSON, set by bundle_index */
 };
 
+/* Of a camera that writes one file a ccd: which exposure the file is a part of. */
+struct visit {
+    char name[CAMERA_GROUP]; /* "": the file is an exposure of its own */
+    int ccd;                 /* which ccd of the visit it holds */
+    int ccds;                /* how many the camera's profile wants of a visit */
+    int coming;              /* how many were there when it was sent on its way; 0: not known */
+};
+
 struct manifest {
     int format;
     char software[64];    /* "skyferry 1.0.0" */
     char name[MEMBER_NAME]; /* the exposure's root */
     struct facts facts;
+    struct visit visit;
     char source_name[MEMBER_NAME], source_sha256[DIGEST_HEX];
     int64_t source_size, source_mtime_ns;
     struct member *members; /* owned; without the manifest itself */

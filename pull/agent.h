@@ -22,6 +22,7 @@ struct flight {
     struct flight *next;
     struct exposure x;
     void *work; /* the step's own */
+    int64_t due_ns; /* of a step that waits: when again; 0: as the table says */
     /* Writes the step's own rows; called inside the transaction that writes its end. */
     enum status (*record)(struct agent *a, struct flight *f, struct fault *why);
 };

@@ -79,7 +79,16 @@ static const char schema_5[] =
     "CREATE INDEX bundles_exposure ON bundles (exposure);"
     "CREATE INDEX requests_exposure ON requests (exposure);";
 
-static const char *const migrations[] = {schema_1, schema_2, schema_3, schema_4, schema_5, NULL};
+/* Visits of cameras that write one file a ccd. */
+static const char schema_6[] =
+    "ALTER TABLE exposures ADD COLUMN visit INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE exposures ADD COLUMN visit_ccd INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE exposures ADD COLUMN visit_ccds INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE exposures ADD COLUMN visit_coming INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX exposures_visit ON exposures (visit) WHERE visit > 0;";
+
+static const char *const migrations[] = {schema_1, schema_2, schema_3, schema_4, schema_5,
+                                         schema_6, NULL};
 
 const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first", "stored",
                                          "indexed", "placed", "done", "renewed"};
@@ -141,12 +150,13 @@ void catalogue_rollback(struct catalogue *c)
 /* ---- exposures ---- */
 
 /* One order of columns for reading and writing. */
-#define EXPOSURE_TYPES "ssssiisiiiiiiiiissiisiisssssiidii"
+#define EXPOSURE_TYPES "ssssiisiiiiiiiiissiisiisssssiidiiiiii"
 #define EXPOSURE_COLUMNS                                                                         \
     "bundle, name, night, state, attempts, due_ns, reason, force, closed_ns, noticed_ns,"        \
     " encoded_ns, first_ns, stored_ns, indexed_ns, placed_ns, done_ns, source_name,"             \
     " source_sha256, source_size, raw_size, bundle_sha256, bundle_size, bundle_mtime_ns,"        \
-    " object, filter, obstype, propid, date_obs, expnum, date_ns, exptime, exact, renewed_ns"
+    " object, filter, obstype, propid, date_obs, expnum, date_ns, exptime, exact, renewed_ns,"     \
+    " visit, visit_ccd, visit_ccds, visit_coming"
 #define EXPOSURE_VALUES(x)                                                                       \
     (x)->bundle, (x)->name, (x)->night, exposure_states[(x)->state], (int64_t)(x)->attempts,     \
         (x)->due_ns, (x)->reason, (int64_t)(x)->force, (x)->stamp[0], (x)->stamp[1],             \
@@ -155,7 +165,8 @@ void catalogue_rollback(struct catalogue *c)
         (x)->bundle_sha256, (x)->bundle_size, (x)->bundle_mtime_ns, (x)->facts.object,           \
         (x)->facts.filter, (x)->facts.obstype, (x)->facts.propid, (x)->facts.date_obs,           \
         (x)->facts.expnum, (x)->facts.date_ns, (x)->facts.exptime, (int64_t)(x)->exact,          \
-        (x)->stamp[STAMP_RENEWED]
+        (x)->stamp[STAMP_RENEWED], (x)->visit, (int64_t)(x)->visit_ccd,                          \
+        (int64_t)(x)->visit_ccds, (int64_t)(x)->visit_coming
 
 enum status catalogue_add(struct catalogue *c, struct exposure *x, struct fault *why)
 {
@@ -170,7 +181,7 @@ enum status catalogue_add(struct catalogue *c, struct exposure *x, struct fault 
     if (st == ST_OK)
         st = db_run(c->db, why,
                     "INSERT INTO exposures (" EXPOSURE_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?,"
-                    "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                    "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
                     EXPOSURE_TYPES, EXPOSURE_VALUES(x));
     if (st == ST_OK)
         x->id = db_last_id(c->db);
@@ -184,7 +195,7 @@ enum status catalogue_save(struct catalogue *c, const struct exposure *x, struct
 {
     return db_run(c->db, why,
                   "UPDATE exposures SET (" EXPOSURE_COLUMNS ") = (?,?,?,?,?,?,?,?,?,?,"
-                  "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ?",
+                  "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) WHERE id = ?",
                   EXPOSURE_TYPES "i", EXPOSURE_VALUES(x), x->id);
 }
 
@@ -224,6 +235,10 @@ static void read_exposure(const struct db_row *row, struct exposure *x)
     x->facts.exptime = db_col_real(row, at++);
     x->exact = (enum exactness)db_col_int(row, at++);
     x->stamp[STAMP_RENEWED] = db_col_int(row, at++);
+    x->visit = db_col_int(row, at++);
+    x->visit_ccd = (int)db_col_int(row, at++);
+    x->visit_ccds = (int)db_col_int(row, at++);
+    x->visit_coming = (int)db_col_int(row, at++);
     x->ccds = (int)db_col_int(row, at++);
     x->placed = (int)db_col_int(row, at++);
     x->jobs = (int)db_col_int(row, at++);
@@ -353,16 +368,22 @@ enum status catalogue_each(struct catalogue *c, const struct catalogue_pick *p, 
     if (p->night)
         snprintf(night, sizeof night, "%s", p->night);
     state_list(p->states, states, sizeof states);
+    const char *rows = p->visit > 0              ? "visit = ?5 AND visit > 0"
+                       : p->name                 ? "?5 IS NOT NULL"
+                       : p->rows == ROWS_BUNDLES ? "visit_ccds = 0 AND ?5 IS NOT NULL"
+                       : p->rows == ROWS_ALL     ? "?5 IS NOT NULL"
+                                                 : "+visit = 0 AND ?5 IS NOT NULL";
     /* Conditions that are not asked for keep their argument but not their index. Every index holds
      * its rows in order of id: what is due is filtered (+) on the way, so that the caller who has
      * enough has read no more than that; a list of states would make it sort them all. */
-    snprintf(sql, sizeof sql, EXPOSURE_SELECT "WHERE %sstate %s (%s) AND %s AND %s AND %s"
+    snprintf(sql, sizeof sql, EXPOSURE_SELECT "WHERE %sstate %s (%s) AND %s AND %s AND %s AND %s"
              " ORDER BY id %s LIMIT ?4",
-             one && !p->name && !night[0] ? "" : "+", one ? "=" : "IN", states,
+             one && !p->name && !night[0] && !p->visit ? "" : "+", one ? "=" : "IN", states,
              p->name ? "name = ?1" : "?1 IS NOT NULL", night[0] ? "night = ?2" : "?2 IS NOT NULL",
-             p->due_ns > 0 ? "+due_ns <= ?3" : "?3 IS NOT NULL", p->oldest_first ? "ASC" : "DESC");
-    return db_each(c->db, why, take_each, &each, sql, "ssii", name, night, p->due_ns,
-                   (int64_t)(p->limit > 0 ? p->limit : -1));
+             p->due_ns > 0 ? "+due_ns <= ?3" : "?3 IS NOT NULL", rows,
+             p->oldest_first ? "ASC" : "DESC");
+    return db_each(c->db, why, take_each, &each, sql, "ssiii", name, night, p->due_ns,
+                   (int64_t)(p->limit > 0 ? p->limit : -1), p->visit);
 }
 
 enum status catalogue_next_due(struct catalogue *c, unsigned states, int64_t after, int64_t *due,
@@ -377,16 +398,18 @@ enum status catalogue_next_due(struct catalogue *c, unsigned states, int64_t aft
 
 enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault *why)
 {
-    return db_run(c->db, why,
-                  "UPDATE exposures SET"
-                  " ccds = (SELECT count(*) FROM ccds WHERE exposure = ?1),"
-                  " placed = (SELECT count(*) FROM ccds WHERE exposure = ?1 AND state = 'placed'),"
-                  " jobs = (SELECT count(*) FROM jobs WHERE exposure = ?1),"
-                  " jobs_done = (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'done'),"
-                  " faults = (SELECT count(*) FROM ccds WHERE exposure = ?1 AND state = 'parked')"
-                  "        + (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'failed')"
-                  " WHERE id = ?1",
-                  "i", exposure);
+    enum status st = db_run(
+        c->db, why,
+        "UPDATE exposures SET"
+        " ccds = (SELECT count(*) FROM ccds WHERE exposure = ?1),"
+        " placed = (SELECT count(*) FROM ccds WHERE exposure = ?1 AND state = 'placed'),"
+        " jobs = (SELECT count(*) FROM jobs WHERE exposure = ?1),"
+        " jobs_done = (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'done'),"
+        " faults = (SELECT count(*) FROM ccds WHERE exposure = ?1 AND state = 'parked')"
+        "        + (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'failed')"
+        " WHERE id = ?1",
+        "i", exposure);
+    return st == ST_OK ? catalogue_visit_count(c, exposure, why) : st;
 }
 
 enum status catalogue_remove(struct catalogue *c, int64_t exposure, struct fault *why)

@@ -44,6 +44,11 @@ enum status catalogue_pair(struct catalogue *c, const char *source_sha256, const
                            struct exposure *x, bool *found, struct fault *why);
 
 /* Which ones: NULL, 0 and -1 choose all. Newest first, or in order of arrival. */
+enum catalogue_rows {
+    ROWS_EXPOSURES, /* a visit is one, its files are none; but a name chooses any */
+    ROWS_BUNDLES,   /* whatever has a bundle: no visits, but their files */
+    ROWS_ALL
+};
 struct catalogue_pick {
     const char *name;      /* "NAME", "NIGHT/NAME", with or without ".tar" */
     const char *night;
@@ -51,6 +56,8 @@ struct catalogue_pick {
     int64_t due_ns;        /* > 0: due by then */
     int limit;             /* <= 0: all */
     bool oldest_first;
+    enum catalogue_rows rows;
+    int64_t visit;         /* only the files of this visit, whatever `rows` says */
 };
 typedef bool exposure_fn(void *ctx, const struct exposure *x); /* false: enough */
 enum status catalogue_each(struct catalogue *c, const struct catalogue_pick *p, exposure_fn *fn,
@@ -58,7 +65,7 @@ enum status catalogue_each(struct catalogue *c, const struct catalogue_pick *p, 
 /* The earliest due_ns of those states after `after`; 0 when there is none. */
 enum status catalogue_next_due(struct catalogue *c, unsigned states, int64_t after, int64_t *due,
                                struct fault *why);
-/* Sets ccds, placed, jobs, jobs_done and faults from the rows below. */
+/* Sets ccds, placed, jobs, jobs_done and faults from the rows below; its visit's likewise. */
 enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault *why);
 /* Forgets the exposure itself with all its rows. */
 enum status catalogue_remove(struct catalogue *c, int64_t exposure, struct fault *why);
@@ -87,7 +94,8 @@ enum status catalogue_bundles(struct catalogue *c, enum bundle_role role, bool r
 /* Inserts (id 0; sets it) or updates. */
 enum status catalogue_put_ccd(struct catalogue *c, struct ccd *one, struct fault *why);
 enum status catalogue_drop_ccd(struct catalogue *c, int64_t ccd_id, struct fault *why);
-/* All ccds of an exposure by ccd number and HDU; *out is malloc'ed. */
+/* All ccds of an exposure (of a visit: of its files) by ccd number and HDU, placed ones first; *out
+ * is malloc'ed. */
 enum status catalogue_ccds(struct catalogue *c, int64_t exposure, struct ccd **out, size_t *count,
                            struct fault *why);
 /* Which exposure's placed ccd has this path, or is about to have it (see made_from in
@@ -96,6 +104,25 @@ enum status catalogue_path_owner(struct catalogue *c, const char *path, int64_t 
                                  struct fault *why);
 enum status catalogue_put_quality(struct catalogue *c, int64_t ccd_id, const struct quality *q,
                                   struct fault *why);
+
+/* ---- visits (pull/visit.h) ---- */
+
+enum status catalogue_visit(struct catalogue *c, const char *night, const char *name,
+                            struct exposure *x, bool *found, struct fault *why);
+/* How far its files are. */
+struct visit_tally {
+    int files;
+    int rest;     /* different ccds that are placed, or parked */
+    int moving;   /* files that are stored and not yet placed */
+    bool mixed;   /* exact data of some have taken the place of lossy ones, of others not */
+    int64_t newest_ns; /* when the last of them came */
+};
+enum status catalogue_visit_tally(struct catalogue *c, int64_t visit, struct visit_tally *out,
+                                  struct fault *why);
+/* Counts, sizes and stamps of a visit (or a file's visit) from its files; else nothing. */
+enum status catalogue_visit_count(struct catalogue *c, int64_t exposure, struct fault *why);
+/* Its files that wait for its jobs look again. */
+enum status catalogue_visit_wake(struct catalogue *c, int64_t visit, struct fault *why);
 
 /* ---- jobs ---- */
 

@@ -77,6 +77,7 @@ static void read_ccd(const struct db_row *row, struct ccd *one)
     one->quality.fwhm = db_col_real(row, at++);
     TAKE_TEXT(one->quality.error, row, at++);
     TAKE_TEXT(one->made_from, row, at++);
+    TAKE_TEXT(one->bundle, row, at++);
 }
 
 static bool take_ccd(void *ctx, const struct db_row *row)
@@ -103,8 +104,11 @@ enum status catalogue_ccds(struct catalogue *c, int64_t exposure, struct ccd **o
     enum status st = db_each(c->db, why, take_ccd, &list,
                              "SELECT id, exposure, job, ccd, hdu, extname, member, codec, qstep,"
                              " state, reason, path, size, placed_ns, datasum, checksum, background,"
-                             " noise, saturated, stars, fwhm, error, made_from FROM ccds WHERE exposure = ?"
-                             " ORDER BY ccd, hdu",
+                             " noise, saturated, stars, fwhm, error, made_from,"
+                             " (SELECT bundle FROM exposures WHERE id = exposure)"
+                             " FROM ccds WHERE exposure IN (SELECT ?1 UNION ALL"
+                             " SELECT id FROM exposures WHERE visit = ?1 AND visit > 0)"
+                             " ORDER BY ccd, hdu, state <> 'placed', id",
                              "i", exposure);
     if (st == ST_OK && list.full)
         st = fault(why, ST_RETRY, "out of memory for the ccds of an exposure");
@@ -269,8 +273,8 @@ enum status catalogue_hurry_jobs(struct catalogue *c, struct fault *why)
 
 enum status catalogue_clear_jobs(struct catalogue *c, int64_t exposure, struct fault *why)
 {
-    enum status st = db_run(c->db, why, "UPDATE ccds SET job = NULL WHERE exposure = ?", "i",
-                            exposure);
+    enum status st = db_run(c->db, why, "UPDATE ccds SET job = NULL WHERE job IN"
+                            " (SELECT id FROM jobs WHERE exposure = ?)", "i", exposure);
     return st == ST_OK ? db_run(c->db, why, "DELETE FROM jobs WHERE exposure = ?", "i", exposure)
                        : st;
 }

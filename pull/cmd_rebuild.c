@@ -14,6 +14,7 @@
 #include "pull/rebuild.h"
 #include "pull/renew.h"
 #include "pull/unpack.h"
+#include "pull/visit.h"
 
 struct rebuilding {
     const struct pull_settings *s;
@@ -80,6 +81,8 @@ static enum status fill(struct rebuilding *r, struct exposure *x, const struct m
     for (size_t i = 0; st == ST_OK && i < m->count; i++)
         if (m->members[i].role == MEMBER_IMAGE)
             st = add_ccd(r, x, &m->members[i], why);
+    if (st == ST_OK)
+        st = visit_join(r->cat, x, &m->visit, why);
     if (st == ST_OK)
         st = rebuild_jobs(r->s, r->cat, x, &jobs, why);
     x->stamp[STAMP_INDEXED] = x->stamp[STAMP_STORED];
@@ -223,6 +226,8 @@ static enum status build(struct rebuilding *r, const char *path, struct fault *w
         st = catalogue_open(path, false, &r->cat, why);
     if (st == ST_OK)
         st = add_all(r, why);
+    if (st == ST_OK)
+        st = visit_rebuild(r->s, r->cat, &r->jobs, why);
     catalogue_close(&r->cat);
     tree_free(&r->tree);
     return st;

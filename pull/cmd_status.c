@@ -76,7 +76,7 @@ int command_status(struct invocation *in)
 {
     struct status_picture p = {.names = in->operands, .name_count = in->operand_count,
                                .night = option_value(in, OPT_NIGHT), .limit = LIMIT,
-                               .root = in->s.root};
+                               .root = in->s.root, .camera = &in->s.camera};
     const char *limit = option_value(in, OPT_LIMIT);
     char *end = NULL;
     if (limit) {

@@ -272,7 +272,7 @@ static enum status walk_tree(struct verifying *v)
 
 static enum status verify_all(struct verifying *v)
 {
-    struct catalogue_pick pick = {.oldest_first = true};
+    struct catalogue_pick pick = {.oldest_first = true, .rows = ROWS_BUNDLES};
     enum status st = loop_open(&v->loop, v->why);
     if (st == ST_OK)
         st = pool_start(v->s->threads, v->loop, &v->pool, v->why);

@@ -30,7 +30,8 @@ static const char *unusual(const struct coming *c)
 static void fill(const struct coming *c, struct exposure *x)
 {
     const struct manifest *m = &c->front.m;
-    *x = (struct exposure){.state = EX_COMING, .facts = m->facts, .source_size = m->source_size};
+    *x = (struct exposure){.state = EX_COMING, .facts = m->facts, .source_size = m->source_size,
+                           .visit_ccd = m->visit.ccd};
     pull_text(x->bundle, sizeof x->bundle, "%s", c->part);
     pull_text(x->name, sizeof x->name, "%s", c->name);
     memcpy(x->source_name, m->source_name, sizeof x->source_name);

@@ -53,6 +53,11 @@ struct exposure {
     char bundle_sha256[DIGEST_HEX];
     int64_t bundle_size, bundle_mtime_ns; /* mtime 0: before its receipt was made */
     struct facts facts;
+    /* Of a camera that writes one file a ccd (pull/visit.h). A file's row names its visit's; a
+     * visit's row has no bundle of its own, and visit_ccds > 0. */
+    int64_t visit; /* 0: none */
+    int visit_ccd; /* which ccd of the visit a file holds */
+    int visit_ccds, visit_coming; /* of the visit, as in common/manifest.h */
     /* counts, kept by catalogue_count */
     int ccds, placed, jobs, jobs_done, faults; /* faults: ccds parked and jobs failed */
 };
@@ -92,6 +97,7 @@ struct ccd {
                                  * was made from; "" when the whole manifest stands behind it.
                                  * Waiting, with a path: about to be placed there. */
     struct quality quality;
+    char bundle[512];          /* of its exposure; only read */
 };
 
 enum job_state { JOB_WAITING, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_DRY };

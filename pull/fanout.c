@@ -17,6 +17,7 @@
 #include "pull/making.h"
 #include "pull/placing.h"
 #include "pull/renew.h"
+#include "pull/visit.h"
 
 /* Named only after so many drafts: it bounds the descriptors, and the disk works meanwhile. */
 #define DRAFTS 96
@@ -348,6 +349,7 @@ static void take_facts(struct fanout *w)
 {
     struct exposure *x = &w->f->x;
     x->facts = w->m.facts;
+    x->visit_ccd = w->m.visit.ccd;
     char night[NIGHT_SIZE];
     placing_night(&w->a->s, &x->facts, x->night, night);
     memcpy(x->night, night, sizeof night);
@@ -401,7 +403,9 @@ static enum status write_index(struct fanout *w, struct fault *why)
     enum status st = catalogue_begin(w->a->cat, why);
     if (st != ST_OK)
         return st;
-    st = catalogue_save(w->a->cat, &w->f->x, why);
+    st = visit_join(w->a->cat, &w->f->x, &w->m.visit, why);
+    if (st == ST_OK)
+        st = catalogue_save(w->a->cat, &w->f->x, why);
     if (st == ST_OK)
         st = record(w->a, w->f, why);
     if (st == ST_OK)

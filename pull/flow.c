@@ -10,6 +10,7 @@
 #include "pull/job.h"
 #include "pull/renew.h"
 #include "pull/request.h"
+#include "pull/visit.h"
 
 /* A state is the last thing that was done; `begin` does the next. A bad ccd or a failed job
  * never holds its siblings: the exposure goes on to `done` with its faults counted. */
@@ -116,6 +117,8 @@ static void arrived(struct agent *a, const struct exposure *before)
     struct fault why;
     bool found;
     crash_point(flow_rows[before->state].reached_point);
+    if (visit_arrived(a, before))
+        return;
     if (before->state != EX_DONE || catalogue_get(a->cat, before->id, &x, &found, &why) != ST_OK)
         return;
     const struct log_at *at = AT(.stage = "done", .exposure = x.name);
@@ -147,6 +150,8 @@ void flow_ended(struct agent *a, struct flight *f, enum status grade, const stru
                                           (unsigned)rand());
     say(&f->x, grade, &v, why);
     apply(&f->x, grade, &v, why);
+    if (grade == ST_WAIT && f->due_ns)
+        f->x.due_ns = f->due_ns;
     if (write_down(a, f, &trouble) != ST_OK)
         agent_trouble(a, &trouble);
     else if (f->x.state != before)
@@ -199,7 +204,7 @@ static enum status begin_due(struct agent *a, enum exposure_state state, struct 
 {
     const struct flow_row *row = &flow_rows[state];
     struct catalogue_pick pick = {.states = 1u << state, .due_ns = clock_wall(),
-                                  .oldest_first = true};
+                                  .oldest_first = true, .rows = ROWS_ALL};
     struct due d = {a, NULL, &d.first, row->at_once ? row->at_once - flying(a, state) : 64};
     enum status st = d.room > 0 ? catalogue_each(a->cat, &pick, collect, &d, why) : ST_OK;
     while (d.first) {

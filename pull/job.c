@@ -207,7 +207,9 @@ static enum status take_end(struct agent *a, const struct job_end *end, struct f
         st = catalogue_put_job(a->cat, &j, why);
         goto out;
     }
-    count = only_this_job(ccds, count, j.id);
+    /* What a job says of a file that was taken out of it since is no fault. */
+    if (!x.visit_ccds)
+        count = only_this_job(ccds, count, j.id);
     if (end->cancelled) {
         j.state = JOB_WAITING;
         j.attempts--;
@@ -215,6 +217,7 @@ static enum status take_end(struct agent *a, const struct job_end *end, struct f
         j.due_ns = clock_wall() + AGAIN_S * NS_PER_S;
     } else {
         enum status grade = judge(a, &j, end, ccds, count, &reason);
+        count = only_this_job(ccds, count, j.id);
         note_verdict(a, &j, grade, &reason);
         if (end->ended_ns)
             j.ended_ns = end->ended_ns;

@@ -52,13 +52,17 @@ static json_t *exposure_json(const struct exposure *x)
     json_object_set_new(o, "expnum",
                         x->facts.expnum >= 0 ? json_integer(x->facts.expnum) : json_null());
     set_real(o, "exptime", x->facts.exptime);
+    if (x->visit_ccds) { /* each ccd has a bundle of its own */
+        json_object_set_new(o, "visit_ccds", json_integer(x->visit_ccds));
+        return o;
+    }
     set_text(o, "source_name", x->source_name);
     set_text(o, "source_sha256", x->source_sha256);
     set_text(o, "bundle", x->bundle);
     return o;
 }
 
-static json_t *ccd_json(const struct pull_settings *s, const struct ccd *c)
+static json_t *ccd_json(const struct pull_settings *s, const struct exposure *x, const struct ccd *c)
 {
     char path[PULL_PATH];
     json_t *o = json_object();
@@ -69,6 +73,8 @@ static json_t *ccd_json(const struct pull_settings *s, const struct ccd *c)
     set_text(o, "fits", path);
     set_text(o, "codec", c->codec);
     set_real(o, "qstep", c->qstep);
+    if (x->visit_ccds)
+        set_text(o, "bundle", c->bundle);
     return o;
 }
 
@@ -102,7 +108,7 @@ enum status job_write(const struct pull_settings *s, const struct exposure *x, c
     json_object_set_new(root, "exposure", exposure_json(x));
     for (size_t i = 0; i < count; i++)
         if (ccds[i].job == j->number)
-            json_array_append_new(list, ccd_json(s, &ccds[i]));
+            json_array_append_new(list, ccd_json(s, x, &ccds[i]));
     json_object_set_new(root, "ccds", list);
     job_path(s, j, "job.json", path);
     st = write_json(path, root, why);
@@ -207,12 +213,12 @@ static void read_end(const struct pull_settings *s, struct job *j)
     json_decref(end);
 }
 
-enum status job_read(const struct pull_settings *s, struct job *j, int **hdus, size_t *count,
-                     struct fault *why)
+enum status job_read(const struct pull_settings *s, struct job *j, struct job_ccd **ccds,
+                     size_t *count, struct fault *why)
 {
     char path[PULL_PATH];
     enum status st = ST_OK;
-    *hdus = NULL;
+    *ccds = NULL;
     *count = 0;
     job_path(s, j, "job.json", path);
     json_t *root = load(path, why);
@@ -220,12 +226,15 @@ enum status job_read(const struct pull_settings *s, struct job *j, int **hdus, s
         return ST_RETRY;
     const json_t *list = json_object_get(root, "ccds");
     size_t n = json_array_size(list);
-    *hdus = calloc(n + 1, sizeof **hdus);
-    if (!*hdus)
+    *ccds = calloc(n + 1, sizeof **ccds);
+    if (!*ccds)
         st = fault(why, ST_RETRY, "out of memory for '%s'", path);
-    for (size_t i = 0; st == ST_OK && i < n; i++)
-        (*hdus)[(*count)++] = (int)json_integer_value(
-            json_object_get(json_array_get(list, i), "hdu"));
+    for (size_t i = 0; st == ST_OK && i < n; i++) {
+        const json_t *one = json_array_get(list, i);
+        (*ccds)[(*count)++] =
+            (struct job_ccd){(int)json_integer_value(json_object_get(one, "ccd")),
+                             (int)json_integer_value(json_object_get(one, "hdu"))};
+    }
     read_end(s, j);
     json_decref(root);
     return st;

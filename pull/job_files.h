@@ -26,10 +26,13 @@ void job_retire(const struct pull_settings *s, const struct exposure *x, int num
 enum status job_clean(const struct pull_settings *s, const struct job *j, struct fault *why);
 enum status job_write_end(const struct pull_settings *s, const struct job *j, struct fault *why);
 
-/* What rebuild reads back from a folder: job.json's ccd numbers (HDUs) and end.json. RETRY
- * when there is no job.json. A missing end.json leaves state JOB_WAITING, or JOB_RUNNING with the
+struct job_ccd {
+    int ccd, hdu;
+};
+/* What rebuild reads back from a folder: job.json's ccds and end.json. RETRY when there is
+ * no job.json. A missing end.json leaves state JOB_WAITING, or JOB_RUNNING with the
  * handle when a batch system has the job: the daemon takes it up again by that. */
-enum status job_read(const struct pull_settings *s, struct job *j, int **hdus, size_t *count,
-                     struct fault *why);
+enum status job_read(const struct pull_settings *s, struct job *j, struct job_ccd **ccds,
+                     size_t *count, struct fault *why);
 
 #endif

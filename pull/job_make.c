@@ -10,6 +10,7 @@
 #include "pull/job_files.h"
 #include "pull/job_inner.h"
 #include "pull/job_slurm.h"
+#include "pull/visit.h"
 
 #define AUTO_LEAST 4 /* ccds: a second to begin a job on a node, a few to work on a ccd */
 
@@ -81,24 +82,18 @@ int job_ccds_each(const struct pull_settings *s, size_t good)
     return (int)(((long)good + jobs - 1) / jobs);
 }
 
-/* Groups the placed ccds that no job has, in order; the others are dropped from the list. With
- * auto, bad ccds go along with their neighbours. */
+/* Groups the placed ccds that are to have a job and have none, in order; the others are dropped
+ * from the list. */
 static void group(struct plan *p, const struct pull_settings *s)
 {
-    bool all = strcmp(s->per_task, "auto") != 0;
     size_t kept = 0;
     for (size_t i = 0; i < p->count; i++)
-        if (p->ccds[i].state == CCD_PLACED && p->ccds[i].job == 0)
+        if (visit_job_wants(&s->camera, &p->ccds[i]))
             p->ccds[kept++] = p->ccds[i];
     p->count = kept;
-    size_t good = 0, at = 0;
+    int each = job_ccds_each(s, kept);
     for (size_t i = 0; i < kept; i++)
-        good += all || !camera_list_has(s->camera.group_bad, p->ccds[i].ccd);
-    int each = job_ccds_each(s, good);
-    for (size_t i = 0; i < kept; i++) {
-        p->ccds[i].job = p->first + (int)(at < good ? at : good - (good > 0)) / each;
-        at += all || !camera_list_has(s->camera.group_bad, p->ccds[i].ccd);
-    }
+        p->ccds[i].job = p->first + (int)i / each;
     p->last = kept ? (int)p->ccds[kept - 1].job : p->first - 1;
 }
 
@@ -122,6 +117,8 @@ static void write_script(struct agent *a, const struct exposure *x, int first)
 
 void jobs_make(struct agent *a, struct flight *f)
 {
+    if (visit_holds(a, f))
+        return;
     struct plan p = {0};
     struct tally t = {0};
     struct fault why = {0};
@@ -153,6 +150,8 @@ void jobs_make(struct agent *a, struct flight *f)
 
 void jobs_settle(struct agent *a, struct flight *f)
 {
+    if (visit_settles(a, f))
+        return;
     struct tally t = {0};
     struct fault why;
     enum status st = catalogue_jobs_of(a->cat, f->x.id, tally_job, &t, &why);

@@ -31,7 +31,7 @@ enum status placing_path(const struct pull_settings *s, const struct exposure *x
 enum status placing_claim(const struct pull_settings *s, const struct exposure *x, char *out,
                           size_t size, struct fault *why)
 {
-    struct ccd none = {.ccd = 0};
+    struct ccd none = {.ccd = x->visit_ccd}; /* files of a visit share all but the ccd */
     return placing_path(s, x, &none, out, size, why);
 }
 

@@ -240,11 +240,11 @@ static enum status link_ccds(const struct pull_settings *s, struct catalogue *ca
 static enum status one_job(const struct pull_settings *s, struct catalogue *cat, struct job *j,
                            struct ccd *ccds, size_t count, struct fault *why)
 {
-    int *hdus = NULL;
+    struct job_ccd *in = NULL;
     size_t n = 0;
     struct fault none;
-    if (job_read(s, j, &hdus, &n, &none) != ST_OK) {
-        free(hdus);
+    if (job_read(s, j, &in, &n, &none) != ST_OK) {
+        free(in);
         return ST_WAIT; /* there is no such folder */
     }
     if (j->state == JOB_WAITING && s->dry_run)
@@ -252,9 +252,11 @@ static enum status one_job(const struct pull_settings *s, struct catalogue *cat,
     enum status st = catalogue_put_job(cat, j, why);
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < count; k++)
-            if (ccds[k].hdu == hdus[i])
+            if (ccds[k].hdu == in[i].hdu && ccds[k].ccd == in[i].ccd) {
                 ccds[k].job = j->id;
-    free(hdus);
+                break;
+            }
+    free(in);
     return st == ST_OK ? link_ccds(s, cat, j, ccds, count, why) : st;
 }
 

@@ -6,6 +6,7 @@
 #include "common/log.h"
 #include "pull/flow.h"
 #include "pull/job.h"
+#include "pull/visit.h"
 
 #define AT_A_TIME 64
 
@@ -44,7 +45,7 @@ static bool note_failed(void *ctx, const struct job *j)
     return true;
 }
 
-static enum status retry_jobs(struct agent *a, int64_t exposure, struct fault *why)
+enum status requests_retry_jobs(struct agent *a, int64_t exposure, struct fault *why)
 {
     struct job_batch b = {.dry_run = a->s.dry_run};
     enum status st = catalogue_jobs_of(a->cat, exposure, note_failed, &b, why);
@@ -76,10 +77,10 @@ enum status requests_retry_ccds(struct agent *a, int64_t exposure, struct fault 
 }
 
 /* While exact data take the place of lossy ones, the rows tell which files are ours: they are
- * kept, so that those may still be replaced. */
+ * kept, so that those may still be replaced. Those of a visit's file tell what its jobs may name. */
 static enum status start_anew(struct agent *a, const struct exposure *x, struct fault *why)
 {
-    if (x->exact != EXACT_COMING)
+    if (x->exact != EXACT_COMING && !x->visit)
         return catalogue_clear(a->cat, x->id, why);
     struct ccd *ccds = NULL;
     size_t count = 0;
@@ -89,20 +90,23 @@ static enum status start_anew(struct agent *a, const struct exposure *x, struct 
     for (size_t i = 0; st == ST_OK && i < count; i++) {
         ccds[i].state = CCD_WAITING;
         ccds[i].reason[0] = '\0';
+        ccds[i].job = 0;
         st = catalogue_put_ccd(a->cat, &ccds[i], why);
     }
     free(ccds);
     return st;
 }
 
-static enum status set_back(struct agent *a, struct exposure *x, const struct request *r,
-                            struct fault *why)
+enum status requests_set_back(struct agent *a, struct exposure *x, const struct request *r,
+                              struct fault *why)
 {
     enum status st;
+    if (x->visit_ccds)
+        return visit_set_back(a, x, r, why);
     if (r->verb == ASK_REPROCESS)
         st = start_anew(a, x, why);
     else if ((st = requests_retry_ccds(a, x->id, why)) == ST_OK)
-        st = retry_jobs(a, x->id, why);
+        st = requests_retry_jobs(a, x->id, why);
     x->state = EX_STORED;
     x->attempts = 0;
     x->due_ns = clock_wall();
@@ -130,13 +134,13 @@ static enum status grant(struct agent *a, const struct request *r, struct fault 
                  "it is dropped; ask again when it is stored");
         return catalogue_answered(a->cat, r->id, why);
     }
-    if (found && (flow_is_flying(a, x.id) || jobs_cancel(a, x.id)))
+    if (found && (flow_is_flying(a, x.id) || visit_is_flying(a, &x) || jobs_cancel(a, x.id)))
         return ST_OK;
     st = catalogue_begin(a->cat, why);
     if (st != ST_OK)
         return st;
     if (found)
-        st = set_back(a, &x, r, why);
+        st = requests_set_back(a, &x, r, why);
     if (st == ST_OK)
         st = catalogue_answered(a->cat, r->id, why);
     if (st != ST_OK) {
@@ -148,6 +152,8 @@ static enum status grant(struct agent *a, const struct request *r, struct fault 
         log_info(AT(.stage = "request", .exposure = x.name), "%s asked for%s",
                  r->verb == ASK_REPROCESS ? "reprocessing" : "another try of what failed",
                  r->force ? ", replacing placed files" : "");
+    if (st == ST_OK && found)
+        st = visit_choose(a, &x, why);
     return st == ST_OK ? agent_choose_more(a, r->exposure, why) : st;
 }
 

@@ -11,5 +11,11 @@ enum status requests_take(struct agent *a, struct fault *why);
 
 /* An exposure's parked ccds wait to be decoded again. */
 enum status requests_retry_ccds(struct agent *a, int64_t exposure, struct fault *why);
+/* Its failed (and dry) jobs wait to be run again. */
+enum status requests_retry_jobs(struct agent *a, int64_t exposure, struct fault *why);
+
+/* Makes of one exposure's rows what was asked, inside the caller's transaction. */
+enum status requests_set_back(struct agent *a, struct exposure *x, const struct request *r,
+                              struct fault *why);
 
 #endif

@@ -18,6 +18,7 @@ struct status_picture {
     long daemon;           /* its pid, 0: none runs here */
     struct lease_holder elsewhere; /* with another state folder or machine; pid 0: none */
     const char *root;
+    const struct camera *camera;
     int64_t now_ns;
     int unknown, faulty;   /* out: names that match nothing; named exposures that are not whole */
 };
@@ -29,6 +30,12 @@ enum status status_detail(struct status_picture *p, FILE *to, struct fault *why)
 /* {"now", "now_ns", "daemon", "exposures": [...]}: all of them whatever the limit; with names
  * also each one's ccd_list and job_list. */
 enum status status_json(struct status_picture *p, FILE *to, struct fault *why);
+
+/* Of a visit whose ccds are not all placed: "NAME: 103 of 104 ccds (missing: 104)". */
+void status_visit_line(const struct status_picture *p, const struct exposure *x, FILE *to);
+/* What only visits and their files have; `in_full`: also a visit's "file_list". `o` is jansson's. */
+enum status status_visit_json(const struct status_picture *p, const struct exposure *x, bool in_full,
+                              void *o, struct fault *why);
 
 /* "12.3s", "45m", "7h", "3d" after `from`; "-" when either is unknown, "?" before. */
 void status_after(int64_t from, int64_t to, char *out, size_t size);

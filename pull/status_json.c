@@ -149,7 +149,8 @@ static bool print_exposure(void *ctx, const struct exposure *x)
 {
     struct printing *out = ctx;
     json_t *o = exposure_object(x);
-    if (out->p->name_count > 0)
+    out->st = status_visit_json(out->p, x, out->p->name_count > 0, o, out->why);
+    if (out->st == ST_OK && out->p->name_count > 0)
         out->st = add_lists(out, x->id, o);
     if (out->count++ > 0)
         fputs(",\n", out->to);

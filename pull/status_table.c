@@ -52,7 +52,9 @@ static void last_column(const struct exposure *x, char *out, size_t size)
 {
     static const char *const words[EX_STATES] = {"stored", "placed", "jobs", "done", "PARKED",
                                                 "coming"};
-    if (x->state == EX_DONE)
+    if (x->visit_ccds && x->state == EX_PLACED)
+        snprintf(out, size, "coming");
+    else if (x->state == EX_DONE)
         status_after(x->stamp[STAMP_CLOSED], x->stamp[STAMP_DONE], out, size);
     else
         snprintf(out, size, "%s", words[x->state]);
@@ -217,6 +219,8 @@ enum status status_table(struct status_picture *p, FILE *to, struct fault *why)
         draw_row(&t, &n.items[i]);
     if (st == ST_OK)
         draw_sum(p, &t, to);
+    for (size_t i = 0; st == ST_OK && i < n.count; i++)
+        status_visit_line(p, &n.items[i], to);
     for (size_t i = 0; st == ST_OK && i < n.count && draw_reason(&r, &n.items[i]); i++)
         ;
     free(n.items);
@@ -319,6 +323,7 @@ static bool draw_exposure(void *ctx, const struct exposure *x)
     d->st = catalogue_ccds(d->p->cat, x->id, &ccds, &count, d->why);
     if (d->st == ST_OK) {
         draw_facts(d, x);
+        status_visit_line(d->p, x, d->to);
         draw_stamps(d, x);
         draw_ccds(d, ccds, count);
         if (x->jobs > 0)

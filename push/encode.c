@@ -447,6 +447,8 @@ void encode_id(const struct exposure *e, const struct camera *camera,
                const struct fidelity *codec, char id[DIGEST_HEX])
 {
     struct buf text = {0};
+    struct visit v;
+    exposure_visit(e, camera, &v);
     buf_printf(&text,
                "skyferry bundle %d with rows, software %s\n%s\n%" PRId64 " %" PRId64 " %" PRId64 "\n"
                "%s %d %.17g %.17g %.17g %.17g\n%.17g %d %u %.17g %s\n%s %s\n%s",
@@ -455,6 +457,8 @@ void encode_id(const struct exposure *e, const struct camera *camera,
                codec->noise, codec->q, codec->max_error, codec->max_in_noise, codec->exact,
                codec->pace, codec->masks, camera->name, camera->key_ccd,
                e->exact ? "exact data\n" : "");
+    if (v.name[0])
+        buf_printf(&text, "visit %s %d %d %d\n", v.name, v.ccd, v.ccds, v.coming);
     digest_bytes(text.data, text.len, id);
     buf_free(&text);
 }
@@ -466,6 +470,7 @@ static void fill_manifest(struct encode *e)
     snprintf(m->software, sizeof m->software, "skyferry %s", SKYFERRY_VERSION);
     snprintf(m->name, sizeof m->name, "%s", e->o.name);
     snprintf(m->source_name, sizeof m->source_name, "%s", fs_basename(e->path));
+    m->visit = e->o.visit;
     m->source_size = e->o.file.size;
     m->source_mtime_ns = e->o.file.mtime_ns;
 }

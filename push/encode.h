@@ -31,6 +31,7 @@ struct encode_result {
 struct encode_order {
     const char *path, *name, *bundle_path; /* copied, as is all else */
     struct identity file;
+    struct visit visit;
     const struct camera *camera;
     const struct fidelity *codec;
     struct pool *pool;

@@ -71,7 +71,7 @@ void exposure_restart(struct exposure *e, const struct identity *file, int64_t n
     e->facts.expnum = -1;
     e->facts.date_ns = INT64_MIN;
     e->group[0] = '\0';
-    e->group_ccd = 0;
+    e->group_ccd = e->group_coming = 0;
     e->ccds = 0;
     e->image_bytes = 0;
     e->tiled = false;
@@ -88,6 +88,20 @@ void exposure_exact_of(const struct exposure *delivery, int64_t now_ns, struct e
     *out = *delivery;
     exposure_restart(out, &delivery->file, now_ns);
     out->facts = delivery->facts;
+    memcpy(out->group, delivery->group, sizeof out->group);
+    out->group_ccd = delivery->group_ccd;
+    out->group_coming = delivery->group_coming;
     out->exact = true;
     out->state = EXPOSURE_READY;
+}
+
+void exposure_visit(const struct exposure *e, const struct camera *camera, struct visit *out)
+{
+    *out = (struct visit){0};
+    if (!e->group[0] || e->group_ccd < 1 || !camera_groups(camera))
+        return;
+    fs_name_clean(out->name, sizeof out->name, e->group, "visit");
+    out->ccd = e->group_ccd;
+    out->ccds = camera_group_size(camera);
+    out->coming = e->group_coming;
 }

@@ -78,6 +78,7 @@ struct exposure {
     struct facts facts;
     char group[CAMERA_GROUP]; /* the exposure that it is one file of; "": of none */
     int group_ccd;            /* which ccd of it this file holds */
+    int group_coming;         /* how many of its ccds were there when it was given free; 0: unknown */
     int ccds;
     int64_t image_bytes;    /* of all images, uncompressed; 0: not known */
     bool tiled;             /* they are tile-compressed in the file */
@@ -111,5 +112,8 @@ void exposure_restart(struct exposure *e, const struct identity *file, int64_t n
 /* The row of the exact data that follow this delivery, ready to be sent; origin and request are
  * still the delivery's. */
 void exposure_exact_of(const struct exposure *delivery, int64_t now_ns, struct exposure *out);
+
+/* What its bundle says of the exposure that it is one file of. */
+void exposure_visit(const struct exposure *e, const struct camera *camera, struct visit *out);
 
 #endif

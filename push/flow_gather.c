@@ -56,26 +56,9 @@ bool gather_takes(struct flow *f, struct exposure *e, const struct settle_verdic
 
 /* ---- is it all there? ---- */
 
-/* "3, 7 and 60 more". */
-static int missing(const struct camera *c, const struct journal_group *g, char *words, size_t size)
+static enum status release(struct flow *f, const char *group, int coming, struct fault *why)
 {
-    int count = 0;
-    size_t used = 0;
-    words[0] = '\0';
-    for (int ccd = 1; ccd <= CAMERA_CCD_MAX; ccd++) {
-        if (g->has[ccd] || !camera_group_wants(c, ccd))
-            continue;
-        if (count++ < 12)
-            used += (size_t)snprintf(words + used, size - used, "%s%d", used ? ", " : "", ccd);
-    }
-    if (count > 12)
-        snprintf(words + used, size - used, " and %d more", count - 12);
-    return count;
-}
-
-static enum status release(struct flow *f, const char *group, struct fault *why)
-{
-    enum status st = journal_group_release(f->o.journal, group, why);
+    enum status st = journal_group_release(f->o.journal, group, coming, why);
     if (st == ST_OK)
         crash_point("push:gathered");
     return st;
@@ -83,14 +66,14 @@ static enum status release(struct flow *f, const char *group, struct fault *why)
 
 /* The time for the rest to come is over. */
 static enum status give_up(struct flow *f, const char *group, const char *so_far,
-                           struct fault *why)
+                           int coming, struct fault *why)
 {
     const struct camera *c = &f->config.camera;
     char reason[400];
     if (strcmp(c->group_partial, "ship") == 0) {
         log_warn(AT(.stage = "gather", .exposure = group), "shipped in part: %s, and nothing more "
                  "came for %d s", so_far, c->group_wait_s);
-        return release(f, group, why);
+        return release(f, group, coming, why);
     }
     snprintf(reason, sizeof reason, "exposure %s has %s, and nothing more came for %d s; it goes "
              "when the rest comes, and this file alone by skyferry-push send", group, so_far,
@@ -108,19 +91,20 @@ static enum status decide(struct flow *f, const char *group, struct fault *why)
     enum status st = journal_group(f->o.journal, group, &g, why);
     if (st != ST_OK)
         return st;
-    int size = camera_group_size(c), lacking = missing(c, &g, words, sizeof words);
+    int size = camera_group_size(c), lacking = camera_group_missing(c, g.has, words,
+                                                                  sizeof words);
     if (lacking == 0 || g.released) {
         if (g.released)
             log_info(AT(.stage = "gather", .exposure = group), "a file came after the others went; "
                      "it follows them");
         else
             log_info(AT(.stage = "gather", .exposure = group), "all %d ccds are there", size);
-        return release(f, group, why);
+        return release(f, group, size - lacking, why);
     }
     snprintf(so_far, sizeof so_far, "%d of %d ccds (missing: %s)", size - lacking, size, words);
     int64_t deadline = g.newest_ns + c->group_wait_s * NS_PER_S;
     if (deadline <= now)
-        return give_up(f, group, so_far, why);
+        return give_up(f, group, so_far, size - lacking, why);
     int64_t due = deadline - now < LOOK_AGAIN_NS ? deadline : now + LOOK_AGAIN_NS;
     return journal_group_wait(f->o.journal, group, due, so_far, why);
 }

@@ -61,6 +61,7 @@ static const char *const migrations[] = {
     "ALTER TABLE exposures ADD COLUMN grp TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE exposures ADD COLUMN group_ccd INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX exposures_group ON exposures (grp) WHERE grp != '';",
+    "ALTER TABLE exposures ADD COLUMN group_coming INTEGER NOT NULL DEFAULT 0;",
     NULL};
 
 enum status journal_open(const char *spool, bool read_only, struct journal **out,
@@ -153,6 +154,7 @@ void journal_read(struct exposure *e, const struct db_row *row)
     e->pace = db_col_real(row, 44);
     TEXT(group, 45);
     e->group_ccd = (int)db_col_int(row, 46);
+    e->group_coming = (int)db_col_int(row, 47);
 }
 
 struct one {
@@ -215,15 +217,15 @@ enum status journal_save(struct journal *j, const struct exposure *e, struct fau
         " bundle_size=?, bundle_sha256=?, stored_as=?, sent_bytes=?,"
         " noticed_ns=?, settled_ns=?, encode_ns=?, encoded_ns=?, first_ns=?, last_ns=?,"
         " stored_ns=?, done_ns=?, fidelity=?, image_bytes=?, tiled=?, method=?, ratio=?, pace=?,"
-        " grp=?, group_ccd=?"
+        " grp=?, group_ccd=?, group_coming=?"
         " WHERE id=?",
-        "iiiiisiisisssssidississiiiiiiiiiiiisddsii", e->file.size, e->file.mtime_ns, e->file.inode,
+        "iiiiisiisisssssidississiiiiiiiiiiiisddsiii", e->file.size, e->file.mtime_ns, e->file.inode,
         (int64_t)e->closed, e->changed_ns, exposure_state_names[e->state], (int64_t)e->attempts,
         e->due_ns, e->reason, f->expnum, f->object, f->filter, f->obstype, f->propid, f->date_obs,
         f->date_ns, f->exptime, (int64_t)e->ccds, e->source_sha256, e->bundle_id, e->bundle_size,
         e->bundle_sha256, e->stored_as, e->sent_bytes, t[0], t[1], t[2], t[3], t[4], t[5], t[6],
         t[7], (int64_t)e->fidelity, e->image_bytes, (int64_t)e->tiled, e->method, e->ratio, e->pace,
-        e->group, (int64_t)e->group_ccd, e->id);
+        e->group, (int64_t)e->group_ccd, (int64_t)e->group_coming, e->id);
 }
 
 enum status journal_add(struct journal *j, struct exposure *e, struct fault *why)

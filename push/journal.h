@@ -102,8 +102,10 @@ struct journal_group {
 };
 enum status journal_group(struct journal *j, const char *group, struct journal_group *out,
                           struct fault *why);
-/* All of its files that wait are ready at once, those parked for want of the others as well. */
-enum status journal_group_release(struct journal *j, const char *group, struct fault *why);
+/* All of its files that wait are ready at once, those parked for want of the others as well;
+ * `coming` is noted with each of them (group_coming). */
+enum status journal_group_release(struct journal *j, const char *group, int coming,
+                                  struct fault *why);
 /* They wait on, not looked at before due_ns; or are parked. */
 enum status journal_group_wait(struct journal *j, const char *group, int64_t due_ns,
                                const char *reason, struct fault *why);

@@ -32,13 +32,14 @@ enum status journal_group(struct journal *j, const char *group, struct journal_g
                    "is", (int64_t)ORIGIN_SEND, group);
 }
 
-enum status journal_group_release(struct journal *j, const char *group, struct fault *why)
+enum status journal_group_release(struct journal *j, const char *group, int coming,
+                                  struct fault *why)
 {
     return db_run(j->db, why,
-                  "UPDATE exposures SET state = 'ready', attempts = 0, due_ns = 0, reason = ''"
-                  " WHERE grp != '' AND grp = ? AND exact = 0 AND"
+                  "UPDATE exposures SET state = 'ready', attempts = 0, due_ns = 0, reason = '',"
+                  " group_coming = ? WHERE grp != '' AND grp = ? AND exact = 0 AND"
                   " (state = 'partial' OR " PARKED_WHOLE ")",
-                  "s", group);
+                  "is", (int64_t)coming, group);
 }
 
 enum status journal_group_wait(struct journal *j, const char *group, int64_t due_ns,

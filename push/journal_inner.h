@@ -21,7 +21,7 @@ struct journal {
     "(SELECT state FROM exposures AS x WHERE x.path = exposures.path"                             \
     " AND x.size = exposures.size AND x.mtime_ns = exposures.mtime_ns"                            \
     " AND x.inode = exposures.inode AND x.exact = 1), "                                           \
-    "image_bytes, tiled, method, ratio, pace, grp, group_ccd"
+    "image_bytes, tiled, method, ratio, pace, grp, group_ccd, group_coming"
 void journal_read(struct exposure *e, const struct db_row *row);
 
 #endif

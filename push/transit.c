@@ -268,6 +268,7 @@ static enum status start_encoding(struct transit *t, struct fault *why)
                              .file = t->e.file, .camera = &t->camera, .codec = &t->codec,
                              .pool = t->o.pool, .urgency = t->o.urgency, .ctx = t,
                              .grown = on_grown, .sourced = on_sourced, .ended = on_encoded};
+    exposure_visit(&t->e, &t->camera, &o.visit);
     t->e.bundle_size = 0;
     t->e.bundle_sha256[0] = '\0';
     t->start_mono = clock_mono();

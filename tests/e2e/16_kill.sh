@@ -31,7 +31,7 @@ arrived() {
 }
 
 points=${POINTS:-$(grep -hoE 'crash_point\("[a-z:]+"\)|"(push|pull):[a-z]+"' "$TOP"/push/*.c "$TOP"/pull/*.c |
-    grep -oE '(push|pull):[a-z]+' | sort -u | grep -vE "parked|receive|exact|early")}
+    grep -oE '(push|pull):[a-z]+' | sort -u | grep -vE "parked|receive|exact|early|gathered")}
 echo "# points: $(echo $points)"
 for point in $points; do dies_at "${point%%:*}" "$point"; done
 

@@ -13,6 +13,7 @@
 
 #define GOLDEN_TAR "tests/unit/golden/bundle.tar"
 #define GOLDEN_MANIFEST "tests/unit/golden/manifest.json"
+#define GOLDEN_VISIT "tests/unit/golden/manifest_visit.json"
 #define GOLDEN_MTIME 1510553020123456789LL
 
 struct golden {

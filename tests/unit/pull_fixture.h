@@ -81,6 +81,7 @@ struct recipe {
     const char *object, *obstype, *date_obs, *method; /* NULL: "Field", "object", ..., "rice" */
     int64_t expnum;       /* 0: the name's digits */
     int seed;             /* of the pixels */
+    struct visit visit;   /* with a name: of the two images only the first, as this ccd of it */
 };
 
 #define NIGHT "ut160901"
@@ -100,6 +101,7 @@ static inline void recipe_source(const struct recipe *r, const char *path)
 static inline void recipe_facts(const struct recipe *r, struct manifest *m)
 {
     golden_facts(m);
+    m->visit = r->visit;
     snprintf(m->name, sizeof m->name, "%s", r->name);
     snprintf(m->source_name, sizeof m->source_name, "%s.fits", r->name);
     snprintf(m->facts.object, sizeof m->facts.object, "%s", r->object ? r->object : "Field");
@@ -132,6 +134,8 @@ static inline void cook(const struct recipe *r, const char *to)
     for (size_t i = 0; i < f.count; i++) {
         whole.len = 0;
         TRY(fits_read_hdu(fd, &f.hdu[i], &whole, WHY));
+        if (f.hdu[i].kind == FITS_IMAGE && i == 2 && r->visit.ccd)
+            continue;
         if (f.hdu[i].kind == FITS_IMAGE)
             add_image(w, &m, &f.hdu[i], codec_find(r->method ? r->method : "rice"), &whole);
         else if (i == 0 && !exact)
@@ -217,6 +221,9 @@ static inline void damage(const char *rel, off_t offset)
 
 /* ---- the agent ---- */
 
+/* Which rows are waited for: by default visits, not their files. */
+static enum catalogue_rows rows_to_rest;
+
 struct run_to_rest {
     struct agent *a;
     int wanted, rested;
@@ -236,7 +243,7 @@ static inline bool count_rested(void *ctx, const struct exposure *x)
 static inline void look_for_rest(void *ctx)
 {
     struct run_to_rest *r = ctx;
-    struct catalogue_pick all = {0};
+    struct catalogue_pick all = {.rows = rows_to_rest};
     r->rested = 0;
     TRY(catalogue_each(r->a->cat, &all, count_rested, r, WHY));
     r->late = clock_mono() > r->deadline;

@@ -57,16 +57,25 @@ static enum status parse_text(const char *text, struct manifest *m, struct fault
     return manifest_parse(text, strlen(text), m, why);
 }
 
+static const struct visit a_visit = {.name = "HSCA1234", .ccd = 3, .ccds = 104, .coming = 103};
+
 /* The golden manifest as text, for tests that change a piece of it. */
-static char *golden_text(void)
+static char *golden_of(const struct visit *visit)
 {
     struct golden g;
     struct buf b = {0};
     golden_make(&g);
+    if (visit)
+        g.m.visit = *visit;
     assert_true(manifest_write(&g.m, &b));
     golden_free(&g);
     assert_true(buf_append(&b, "", 1));
     return (char *)b.data;
+}
+
+static char *golden_text(void)
+{
+    return golden_of(NULL);
 }
 
 static char *with(const char *text, const char *old, const char *new)
@@ -122,6 +131,55 @@ static void reads_the_golden_text(void **state)
     manifest_free(&m);
     golden_free(&g);
     buf_free(&stored);
+}
+
+/* One file of several, and what an older reader takes it for. */
+static void a_visit_is_written_and_read(void **state)
+{
+    (void)state;
+    struct fault why;
+    struct buf stored = {0};
+    struct manifest m;
+    char *text = golden_of(&a_visit);
+    if (getenv("UPDATE_GOLDEN"))
+        assert_int_equal(fs_write_file(GOLDEN_VISIT, text, strlen(text), false, &why), ST_OK);
+    assert_int_equal(fs_read_file(GOLDEN_VISIT, 1 << 20, &stored, &why), ST_OK);
+    assert_int_equal(stored.len, strlen(text));
+    assert_memory_equal(stored.data, text, stored.len);
+    assert_int_equal(parse_text(text, &m, &why), ST_OK);
+    assert_memory_equal(&m.visit, &a_visit, sizeof a_visit);
+    manifest_free(&m);
+    assert_int_equal(manifest_head_parse(text, strlen(text), &m, &why), ST_OK);
+    assert_memory_equal(&m.visit, &a_visit, sizeof a_visit);
+    manifest_free(&m);
+    char *plain = golden_text();
+    assert_int_equal(parse_text(plain, &m, &why), ST_OK);
+    assert_int_equal(m.visit.ccd, 0);
+    assert_string_equal(m.visit.name, "");
+    manifest_free(&m);
+    buf_free(&stored);
+    free(plain);
+    free(text);
+}
+
+static void a_visit_that_is_none_is_refused(void **state)
+{
+    (void)state;
+    static const char *const wrong[][3] = {
+        {"\"name\": \"HSCA1234\"", "\"name\": \"../x\"", "visit.name is no safe file name"},
+        {"\"name\": \"HSCA1234\"", "\"name\": 7", "visit.name is no text"},
+        {"\"ccd\": 3", "\"ccd\": 0", "visit.ccd must be a whole number from 1 to 9999"},
+        {"\"ccds\": 104,", "", "visit.ccds is missing"},
+        {"\"coming\": 103", "\"coming\": 10000", "visit.coming must be a whole number from 0"},
+        {"\"visit\": {", "\"visit\": 3, \"v\": {", "visit is missing or no object"},
+    };
+    char *text = golden_of(&a_visit);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char *changed = with(text, wrong[i][0], wrong[i][1]);
+        assert_refused(changed, wrong[i][2]);
+        free(changed);
+    }
+    free(text);
 }
 
 static struct member extreme_member(void)
@@ -403,6 +461,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_the_golden_text),
         cmocka_unit_test(reads_the_golden_text),
+        cmocka_unit_test(a_visit_is_written_and_read),
+        cmocka_unit_test(a_visit_that_is_none_is_refused),
         cmocka_unit_test(extremes_survive),
         cmocka_unit_test(what_the_header_does_not_say_stays_unsaid),
         cmocka_unit_test(a_file_name_that_is_no_utf8_is_written_all_the_same),

@@ -458,7 +458,9 @@ static void a_catalogue_of_before_is_taken_over(void **state)
         "ALTER TABLE jobs DROP COLUMN batch", "ALTER TABLE jobs DROP COLUMN batch_state",
         "ALTER TABLE jobs DROP COLUMN node", "ALTER TABLE jobs DROP COLUMN exit_status",
         "DROP INDEX exposures_waiting", "DROP INDEX jobs_waiting", "DROP INDEX requests_exposure",
-        "PRAGMA user_version = 1"};
+        "DROP INDEX exposures_visit", "ALTER TABLE exposures DROP COLUMN visit",
+        "ALTER TABLE exposures DROP COLUMN visit_ccd", "ALTER TABLE exposures DROP COLUMN visit_ccds",
+        "ALTER TABLE exposures DROP COLUMN visit_coming", "PRAGMA user_version = 1"};
     struct exposure lossy = sample("A", "ut160901"), exact = sample("B", "ut160901"),
                     none = sample("C", "ut160901"), got;
     /* At least as many as there are: the database is opened as it is. */

@@ -364,13 +364,13 @@ static void the_job_file_says_all(void **state)
     store_as(&r, NIGHT, "exp_7001");
     run_agent(1);
     struct job j = {.folder = "jobs/ut160901/exp_7001/q2"};
-    int *hdus;
+    struct job_ccd *in;
     size_t count;
     char text[8192];
-    TRY(job_read(&settings, &j, &hdus, &count, WHY));
+    TRY(job_read(&settings, &j, &in, &count, WHY));
     assert_int_equal(j.state, JOB_WAITING);
-    assert_true(count == 1 && hdus[0] == 2);
-    free(hdus);
+    assert_true(count == 1 && in[0].hdu == 2 && in[0].ccd == 12);
+    free(in);
     slurp_scratch("store/jobs/ut160901/exp_7001/q2/job.json", text, sizeof text);
     static const char *const wanted[] = {
         "\"job\": \"exp_7001/q2\"", "\"type\": \"flat\"", "\"name\": \"exp_7001\"",

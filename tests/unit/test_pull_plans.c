@@ -133,6 +133,32 @@ static void use_exposures(struct exposure *x)
     pick((struct catalogue_pick){.limit = 40});
     pick((struct catalogue_pick){.states = 1u << EX_COMING});
     pick((struct catalogue_pick){.states = 1u << EX_STORED, .due_ns = 7, .oldest_first = true});
+    pick((struct catalogue_pick){.states = 1u << EX_STORED, .due_ns = 7, .oldest_first = true,
+                                 .rows = ROWS_ALL});
+    pick((struct catalogue_pick){.night = "ut160901", .rows = ROWS_BUNDLES});
+}
+
+/* A visit of two files: its row and theirs. */
+static void use_visits(void)
+{
+    struct exposure v = {.bundle = "visits/ut160901/v", .name = "v", .night = "ut160901",
+                         .visit_ccds = 2}, y;
+    struct visit_tally t;
+    bool found;
+    OK(catalogue_add(cat, &v, &why));
+    struct exposure x = {.bundle = "bundles/ut160901/f.tar", .name = "f", .night = "ut160901",
+                         .source_sha256 = "f1", .visit = v.id, .visit_ccd = 1};
+    OK(catalogue_add(cat, &x, &why));
+    OK(catalogue_visit(cat, "ut160901", "v", &y, &found, &why));
+    assert_true(found && y.id == v.id);
+    OK(catalogue_visit_tally(cat, v.id, &t, &why));
+    assert_int_equal(t.files, 1);
+    OK(catalogue_count(cat, x.id, &why));
+    OK(catalogue_visit_wake(cat, v.id, &why));
+    pick((struct catalogue_pick){.visit = v.id});
+    pick((struct catalogue_pick){.visit = v.id, .states = 1u << EX_STORED});
+    OK(catalogue_remove(cat, x.id, &why));
+    OK(catalogue_remove(cat, v.id, &why));
 }
 
 static void use_rows(struct exposure *x)
@@ -178,6 +204,7 @@ static void use_all(void)
     struct exposure x = {.bundle = "bundles/ut160901/e1.tar", .name = "e1", .night = "ut160901",
                          .source_sha256 = "5e"};
     use_exposures(&x);
+    use_visits();
     use_rows(&x);
     use_bundles_and_requests(&x);
     OK(catalogue_remove(cat, x.id, &why));
@@ -191,8 +218,9 @@ static bool bounded(const char *sql, const char *step)
     bool sort = strstr(step, "TEMP B-TREE") != NULL;
     if (strstr(step, "SCAN requests"))
         return true;
-    /* The rows of one exposure, or of one source file. */
-    return sort && (strstr(sql, "FROM ccds WHERE exposure = ?") ||
+    /* The rows of one exposure, of one visit's files, or of one source file. */
+    return sort && (strstr(sql, "AND visit > 0") || strstr(sql, "AND f.visit > 0") ||
+                    strstr(sql, "FROM ccds WHERE exposure IN (SELECT ?1 UNION") ||
                     strstr(sql, "WHERE source_sha256 = ?") || strstr(sql, "FROM bundles"));
 }
 

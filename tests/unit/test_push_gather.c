@@ -98,7 +98,7 @@ static void files_of_no_exposure_are_left_alone(void **state)
 {
     (void)state;
     int64_t alone = add("", 0, EXPOSURE_PARKED, 5);
-    assert_int_equal(journal_group_release(j, "", &why), ST_OK);
+    assert_int_equal(journal_group_release(j, "", 3, &why), ST_OK);
     assert_int_equal(get(alone).state, EXPOSURE_PARKED);
     assert_false(look("").released);
 }
@@ -117,11 +117,13 @@ static void all_together(void **state)
     assert_int_equal(journal_group_park(j, "A10", "too late", &why), ST_OK);
     assert_int_equal(get(a).state, EXPOSURE_PARKED);
     assert_int_equal(get(other).state, EXPOSURE_PARTIAL);
-    assert_int_equal(journal_group_release(j, "A10", &why), ST_OK);
+    assert_int_equal(journal_group_release(j, "A10", 2, &why), ST_OK);
     assert_int_equal(get(a).state, EXPOSURE_READY);
     assert_int_equal(get(b).state, EXPOSURE_READY);
     assert_string_equal(get(b).reason, "");
     assert_int_equal(get(b).group_ccd, 2);
+    assert_int_equal(get(b).group_coming, 2);
+    assert_int_equal(get(other).group_coming, 0);
     assert_int_equal(get(broken).state, EXPOSURE_PARKED);
     assert_int_equal(get(other).state, EXPOSURE_PARTIAL);
 }

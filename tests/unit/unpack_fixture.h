@@ -62,7 +62,7 @@ static inline void add_image(struct bundle_writer *w, struct manifest *m,
     struct fault why = {0};
     struct fits_image img = {0};
     struct buf packed = {0};
-    int ccd = hdu->index + 10;
+    int ccd = m->visit.ccd ? m->visit.ccd : hdu->index + 10;
     if (!codec->has_header)
         add_header(w, m, hdu, ccd, whole);
     struct member one = {.role = MEMBER_IMAGE, .hdu = hdu->index, .ccd = ccd,
