@@ -1,6 +1,5 @@
 #include "push/encode.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -442,26 +441,6 @@ static void advance(struct encode *e)
 }
 
 /* ---- the start ---- */
-
-void encode_id(const struct exposure *e, const struct camera *camera,
-               const struct fidelity *codec, char id[DIGEST_HEX])
-{
-    struct buf text = {0};
-    struct visit v;
-    exposure_visit(e, camera, &v);
-    buf_printf(&text,
-               "skyferry bundle %d with rows, software %s\n%s\n%" PRId64 " %" PRId64 " %" PRId64 "\n"
-               "%s %d %.17g %.17g %.17g %.17g\n%.17g %d %u %.17g %s\n%s %s\n%s",
-               MANIFEST_FORMAT, SKYFERRY_VERSION, e->path, e->file.size, e->file.mtime_ns,
-               e->file.inode, codec->method, codec->lossless, codec->qstep, codec->ratio,
-               codec->noise, codec->q, codec->max_error, codec->max_in_noise, codec->exact,
-               codec->pace, codec->masks, camera->name, camera->key_ccd,
-               e->exact ? "exact data\n" : "");
-    if (v.name[0])
-        buf_printf(&text, "visit %s %d %d %d\n", v.name, v.ccd, v.ccds, v.coming);
-    digest_bytes(text.data, text.len, id);
-    buf_free(&text);
-}
 
 static void fill_manifest(struct encode *e)
 {

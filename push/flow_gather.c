@@ -17,8 +17,9 @@ enum status gather_open(struct flow *f, struct fault *why)
     const struct settings *s = &f->config.set;
     const struct camera *c = &f->config.camera;
     char now[2600], noted[2600];
-    snprintf(now, sizeof now, "%s|%d|%d|%s|%s|%s", s->proposals, s->first_exposure,
-             s->last_exposure, c->name, c->group_ccds, c->group_bad);
+    snprintf(now, sizeof now, "%s|%d|%d|%s|%s|%s|%s", s->proposals, s->first_exposure,
+             s->last_exposure, s->share, c->name, c->group_ccds,
+             c->group_bad);
     journal_noted(f->o.journal, NOTE_WANTED, noted, sizeof noted);
     if (strcmp(now, noted) == 0)
         return ST_OK;

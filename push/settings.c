@@ -30,6 +30,9 @@ const struct setting settings_rows[] = {
      "Only exposures from this number (or visit) on are shipped; 0: from any."},
     {"watch", "last_exposure", SET_INT, AT_(last_exposure), "0", 0, INT_MAX, NULL, NULL,
      "Only exposures up to this number (or visit) are shipped; 0: up to any."},
+    {"watch", "share", SET_TEXT, AT_(share), "", 0, 0, NULL, NULL,
+     "Where several agents on several machines watch the same files, the part that this one ships: "
+     "1/6 to 6/6 for six, by exposure number (visits are counted, not their numbers); empty: all."},
     {"watch", "recursive", SET_BOOL, AT_(recursive), "yes", 0, 0, NULL, NULL,
      "Look into sub-directories as well."},
     {"watch", "rescan_seconds", SET_INT, AT_(rescan_s), "10", 1, 3600, NULL, "s",
@@ -309,6 +312,7 @@ void settings_wanted(const struct settings *s, struct wanted *out)
     memcpy(out->proposals, s->proposals, sizeof out->proposals);
     out->first = s->first_exposure;
     out->last = s->last_exposure;
+    wanted_share(s->share, &out->share, &out->shares);
 }
 
 bool settings_load(const struct settings_source *from, unsigned needs, struct config *out,
@@ -336,6 +340,9 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
         check_watch(&out->set, r);
     if (needs & NEED_FAR_END)
         check_far_end(&out->set, r);
+    if (!wanted_share(out->set.share, &(int){0}, &(int){0}))
+        config_problem(r, "[watch] share = '%s': give this agent's part and the number of agents, "
+                          "as in 2/6, or nothing", out->set.share);
     check_site(out, r);
     check_fidelity(out, from, r);
     check_rate(&out->set, r);
@@ -351,7 +358,7 @@ static bool is_live(const struct setting *row)
 {
     static const char *const keys[] = {
         "watch.settle_seconds", "watch.give_up_seconds", "watch.proposals",
-        "watch.first_exposure", "watch.last_exposure", "watch.silence_seconds", "ship.mode",
+        "watch.first_exposure", "watch.last_exposure", "watch.share", "watch.silence_seconds", "ship.mode",
         "ship.priority", "ship.batch_size", "ship.window", "ship.rate_mbit", "codec.method",
         "codec.ratio", "codec.ratio_max",
         "codec.noise", "codec.qstep", "codec.max_error", "codec.exact", "codec.masks", "codec.q",

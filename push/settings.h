@@ -17,7 +17,7 @@
 
 struct settings {
     /* [watch] */
-    char directory[4096], pattern[512], proposals[512];
+    char directory[4096], pattern[512], proposals[512], share[16];
     int first_exposure, last_exposure;
     bool recursive;
     int rescan_s, give_up_s, watch_silence_s;

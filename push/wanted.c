@@ -1,6 +1,7 @@
 #include "push/wanted.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool wanted_proposal(const struct wanted *w, const char *proposal)
@@ -13,6 +14,24 @@ static bool wanted_number(const struct wanted *w, int64_t number)
 {
     return (w->first == 0 || number >= w->first) &&
            (w->last == 0 || (number >= 0 && number <= w->last));
+}
+
+bool wanted_share(const char *text, int *share, int *shares)
+{
+    int end = 0;
+    bool ok = !text[0] || (sscanf(text, "%3d/%3d%n", share, shares, &end) == 2 && !text[end] &&
+                           *share >= 1 && *share <= *shares);
+    if (!ok || !text[0])
+        *share = *shares = 1;
+    return ok;
+}
+
+/* Numbers that an exposure skips would leave some agents without any. One without a number is the
+ * first agent's. */
+static bool wanted_part(const struct wanted *w, const struct camera *camera, int64_t number)
+{
+    int64_t counted = camera_groups(camera) ? number / camera->group_numbers : number;
+    return w->shares <= 1 || (number < 0 ? 0 : counted % w->shares) == w->share - 1;
 }
 
 static int unwanted_ccd(const struct camera *camera, const struct survey *s)
@@ -33,6 +52,9 @@ bool wanted_file(const struct wanted *w, const struct camera *camera, const stru
     else if (!wanted_number(w, s->facts.expnum))
         fault(why, ST_OK, "exposure %" PRId64 " is outside of [watch] first_exposure and "
                           "last_exposure", s->facts.expnum);
+    else if (!wanted_part(w, camera, s->facts.expnum))
+        fault(why, ST_OK, "exposure %" PRId64 " is another agent's: [watch] share is %d/%d here",
+              s->facts.expnum, w->share, w->shares);
     else if (ccd > 0)
         fault(why, ST_OK, "ccd %d is not one of those that the camera's profile ships", ccd);
     else

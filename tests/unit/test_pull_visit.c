@@ -300,6 +300,58 @@ static void a_twin_changes_nothing(void **state)
     assert_visit(EX_DONE, 4, 2, 0);
 }
 
+/* ---- exact data that follow ---- */
+
+static void store_for_renewal(const char *stem_end, const char *method, double qstep)
+{
+    for (int ccd = 1; ccd <= 4; ccd++) {
+        char name[64], stem[64];
+        snprintf(name, sizeof name, "A0010%02d", ccd);
+        snprintf(stem, sizeof stem, "%s%s", name, stem_end);
+        struct recipe r = {.name = name, .expnum = 10, .seed = ccd, .method = method,
+                           .visit = {.name = "V10", .ccd = ccd, .ccds = 4, .coming = 4}};
+        lossy_qstep = qstep;
+        store_as(&r, NIGHT, stem);
+        lossy_qstep = 0;
+    }
+}
+
+/* Until all of it is exact: the agent may rest before it has seen what follows. */
+static void renew(bool rerun)
+{
+    store_for_renewal("", "htj2k", 0.001);
+    settings.rerun_on_exact = rerun;
+    run(4);
+    assert_visit(EX_DONE, 4, 2, 2);
+    assert_int_equal(exposure_named("V10").exact, EXACT_NO);
+    store_for_renewal(".exact", "rice", 0);
+    for (int i = 0; i < 200 && exposure_named("V10").exact != EXACT_YES; i++)
+        run(4);
+    run(4);
+    struct exposure v = exposure_named("V10");
+    assert_int_equal(v.exact, EXACT_YES);
+    assert_true(v.stamp[STAMP_RENEWED] > 0);
+    assert_int_equal(count_files("rawdata", "*"), 4);
+}
+
+static void exact_data_need_no_new_jobs(void **state)
+{
+    (void)state;
+    settle_on_jobs("park", 600);
+    renew(false);
+    assert_visit(EX_DONE, 4, 2, 2);
+}
+
+/* Asked for, they run again together, not file by file. */
+static void jobs_of_exact_data(void **state)
+{
+    (void)state;
+    settle_on_jobs("park", 600);
+    renew(true);
+    assert_visit(EX_DONE, 4, 4, 4);
+    assert_true(holds("q3", 1) && holds("q3", 2) && holds("q4", 3) && holds("q4", 4));
+}
+
 /* ---- rebuild ---- */
 
 static void compare_rebuilt(void)
@@ -375,7 +427,8 @@ int main(void)
         T(late_ccds_get_jobs_of_their_own), T(what_comes_is_known), T(sent_by_hand),
         T(a_damaged_file_holds_no_other), T(reprocessed_whole), T(a_file_of_a_parked_part), T(one_file_reprocessed),
        
-        T(chosen_by_its_number), T(a_twin_changes_nothing), T(rebuilt), T(killed_anywhere),
+        T(chosen_by_its_number), T(a_twin_changes_nothing), T(exact_data_need_no_new_jobs),
+        T(jobs_of_exact_data), T(rebuilt), T(killed_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
