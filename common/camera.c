@@ -28,6 +28,9 @@ const struct setting camera_settings[] = {
      "push.conf goes before it."},
     {"camera", "ccd_offset", SET_INT, IN(ccd_offset), "0", 0, 1000, NULL, NULL,
      "Added to the ccd's number in the header where a camera counts from 0, as ours begin at 1."},
+    {"camera", "pixel_scale_arcsec", SET_REAL, IN(pixel_scale), "0", 0, 3600, NULL, "arcsec",
+     "The side of a pixel on the sky, by which the seeing is shown; 0: unknown, it is shown in "
+     "pixels."},
     {"keys", "expnum", SET_TEXT, IN(key_expnum), "EXPNUM", 0, 0, NULL, NULL,
      "Header keyword of the exposure number."},
     {"keys", "object", SET_TEXT, IN(key_object), "OBJECT", 0, 0, NULL, NULL,

@@ -19,6 +19,7 @@ struct camera {
     bool expnum_from_name; /* when the header has none: see camera_expnum_from_name */
     char pattern[512];     /* file names that are exposures, where [watch] pattern is empty */
     int ccd_offset;        /* added to the header's ccd number: ours begin at 1 */
+    double pixel_scale;    /* arcsec; 0: unknown */
     /* A camera that writes one file a ccd: which files make one exposure (camera_group.c). */
     char key_group[72]; /* "": every file is an exposure */
     int group_digits, group_numbers, group_wait_s;

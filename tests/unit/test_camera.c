@@ -96,6 +96,7 @@ static void another_camera_is_another_file(void **state)
     assert_int_equal(scratch_make(&scratch), 0);
     const char text[] = "[camera]\nname = hsc\nccds = 104\nexpnum_from_name = no\n"
                         "flat_words = DOMEFLAT\nbias_words = BIAS\npattern = HSC*\nccd_offset = 1\n"
+                        "pixel_scale_arcsec = 0.168\n"
                         "[keys]\nexpnum = EXP-ID\nobject = TARGET\nfilter = FILTER01\n"
                         "obstype = DATA-TYP\ndate_obs = DATE\nexptime = TEXP\npropid = PROP-ID\n"
                         "ccd = DET-ID\ndata_section =\namplifier_section =\noverscan_section =\n"
@@ -103,6 +104,7 @@ static void another_camera_is_another_file(void **state)
     scratch_path(&scratch, "hsc.conf", path);
     assert_int_equal(fs_write_file(path, text, strlen(text), false, &why), ST_OK);
     assert_true(camera_load("hsc", scratch.dir, &c, &report));
+    assert_true(c.pixel_scale == 0.168);
     struct fits_header h = header("EXP-ID  = 'HSCA00123400'|TARGET  = 'COSMOS'|FILTER01= 'HSC-g'|"
                                   "DATA-TYP= 'DOMEFLAT'|DATE    = '2015-01-16'|TEXP    = 30|"
                                   "PROP-ID = 'o15123'|DET-ID  = 57|OBJECT  = 'wrong'");
