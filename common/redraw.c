@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "common/loop.h"
@@ -9,17 +10,47 @@
 struct watching {
     const struct redraw *r;
     struct loop *loop;
+    char *before; /* the last picture, when only changes are wanted */
     int code;
 };
+
+/* Is this line (with its end) one of the text's? */
+static bool has_line(const char *text, const char *line, size_t len)
+{
+    for (const char *p = text; p && *p; p += strcspn(p, "\n") + 1) {
+        if (strncmp(p, line, len) == 0)
+            return true;
+        if (!strchr(p, '\n'))
+            break;
+    }
+    return false;
+}
+
+static void show_changes(struct watching *w, const char *text, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        size_t n = strcspn(text + at, "\n") + 1;
+        if (at + n > len)
+            n = len - at;
+        if (!w->before || !has_line(w->before, text + at, n))
+            fwrite(text + at, 1, n, stdout);
+        at += n;
+    }
+    free(w->before);
+    w->before = strndup(text, len);
+}
 
 static void show(struct watching *w, const char *text, size_t len, const struct fault *why)
 {
     bool plain = w->r->plain, terminal = isatty(STDOUT_FILENO) && !plain;
+    bool changes = w->r->changes && !plain && !terminal;
     if (terminal)
         fputs("\033[H\033[J", stdout);
-    if (why->grade == ST_OK || !plain)
+    if (changes && why->grade == ST_OK)
+        show_changes(w, text, len);
+    else if (!changes && (why->grade == ST_OK || !plain))
         fwrite(text, 1, len, stdout);
-    if (!terminal && !plain)
+    if (!terminal && !plain && !changes)
         putchar('\n');
     if (why->grade != ST_OK)
         fprintf(terminal ? stdout : stderr, "%s: %s\n", w->r->program, why->text);
@@ -54,7 +85,7 @@ static void on_signal(void *ctx, int signo)
 
 int redraw_run(const struct redraw *r)
 {
-    struct watching w = {r, NULL, EXIT_DONE};
+    struct watching w = {.r = r, .code = EXIT_DONE};
     struct loop_timer *timer = NULL;
     struct fault why;
     sigset_t mask;
@@ -74,6 +105,7 @@ int redraw_run(const struct redraw *r)
         fprintf(stderr, "%s: %s\n", r->program, why.text);
         w.code = EXIT_FAILED;
     }
+    free(w.before);
     loop_timer_free(&timer);
     loop_close(&w.loop);
     pthread_sigmask(SIG_SETMASK, &mask, NULL);

@@ -1,5 +1,5 @@
-/* A table drawn again and again until SIGINT or SIGTERM: `status --watch` of both agents.
- * Runs a loop of its own on the calling thread. */
+/* A table drawn again and again until SIGINT or SIGTERM: `status --watch` of both agents, and
+ * `status --follow`. Runs a loop of its own on the calling thread. */
 #ifndef SKYFERRY_REDRAW_H
 #define SKYFERRY_REDRAW_H
 
@@ -12,6 +12,8 @@ struct redraw {
     const char *program; /* first word of a message */
     int every_ms;
     bool plain;          /* JSON: nothing but what draw writes, and nothing of a failed one */
+    bool changes;        /* where no terminal is: after the first picture only lines that the one
+                          * before did not have */
     enum status (*draw)(void *ctx, FILE *to, struct fault *why);
     void *ctx;
 };

@@ -87,8 +87,23 @@ static const char schema_6[] =
     "ALTER TABLE exposures ADD COLUMN visit_coming INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX exposures_visit ON exposures (visit) WHERE visit > 0;";
 
+/* What the inventory sums up of an exposure's ccds; calibrations copied to other nights. */
+static const char schema_7[] =
+    "ALTER TABLE exposures ADD COLUMN parked INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE exposures ADD COLUMN fits_size INTEGER NOT NULL DEFAULT 0;"
+    "UPDATE exposures SET (parked, fits_size) ="
+    " (SELECT count(*) FILTER (WHERE state = 'parked'),"
+    " coalesce(sum(size) FILTER (WHERE state = 'placed'), 0) FROM ccds"
+    " WHERE exposure = exposures.id);"
+    "CREATE TABLE copies ("
+    " path TEXT PRIMARY KEY, night TEXT NOT NULL, origin TEXT NOT NULL, kind TEXT NOT NULL,"
+    " filter TEXT NOT NULL, ccd INTEGER NOT NULL, source_sha256 TEXT NOT NULL,"
+    " size INTEGER NOT NULL, datasum TEXT NOT NULL, checksum TEXT NOT NULL,"
+    " copied_ns INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX copies_night ON copies (night);";
+
 static const char *const migrations[] = {schema_1, schema_2, schema_3, schema_4, schema_5,
-                                         schema_6, NULL};
+                                         schema_6, schema_7, NULL};
 
 const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first", "stored",
                                          "indexed", "placed", "done", "renewed"};
@@ -400,9 +415,11 @@ enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault 
 {
     enum status st = db_run(
         c->db, why,
-        "UPDATE exposures SET"
-        " ccds = (SELECT count(*) FROM ccds WHERE exposure = ?1),"
-        " placed = (SELECT count(*) FROM ccds WHERE exposure = ?1 AND state = 'placed'),"
+        "UPDATE exposures SET (ccds, placed, parked, fits_size) ="
+        " (SELECT count(*), count(*) FILTER (WHERE state = 'placed'),"
+        " count(*) FILTER (WHERE state = 'parked'),"
+        " coalesce(sum(size) FILTER (WHERE state = 'placed'), 0)"
+        " FROM ccds WHERE exposure = ?1),"
         " jobs = (SELECT count(*) FROM jobs WHERE exposure = ?1),"
         " jobs_done = (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'done'),"
         " faults = (SELECT count(*) FROM ccds WHERE exposure = ?1 AND state = 'parked')"

@@ -135,6 +135,9 @@ enum status catalogue_jobs_of(struct catalogue *c, int64_t exposure, job_fn *fn,
                               struct fault *why);
 enum status catalogue_jobs_in(struct catalogue *c, enum job_state state, job_fn *fn, void *ctx,
                               struct fault *why);
+/* The newest `limit` (<= 0: all) of a state, newest first; night NULL: of any. */
+enum status catalogue_jobs_newest(struct catalogue *c, enum job_state state, const char *night,
+                                  int limit, job_fn *fn, void *ctx, struct fault *why);
 enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *due,
                                    struct fault *why);
 

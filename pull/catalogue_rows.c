@@ -249,6 +249,21 @@ enum status catalogue_jobs_in(struct catalogue *c, enum job_state state, job_fn 
                    job_states[state]);
 }
 
+enum status catalogue_jobs_newest(struct catalogue *c, enum job_state state, const char *night,
+                                  int limit, job_fn *fn, void *ctx, struct fault *why)
+{
+    struct each_job each = {fn, ctx};
+    int64_t most = limit > 0 ? limit : -1;
+    if (!night)
+        return db_each(c->db, why, take_job, &each,
+                       JOB_SELECT "WHERE state = ? ORDER BY id DESC LIMIT ?", "si",
+                       job_states[state], most);
+    return db_each(c->db, why, take_job, &each,
+                   JOB_SELECT "WHERE exposure IN (SELECT id FROM exposures WHERE night = ?)"
+                   " AND +state = ? ORDER BY id DESC LIMIT ?",
+                   "ssi", night, job_states[state], most);
+}
+
 enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *due,
                                    struct fault *why)
 {

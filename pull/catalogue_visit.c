@@ -50,12 +50,13 @@ static enum status count(struct catalogue *c, int64_t visit, struct fault *why)
         "           WHERE f.visit = ?1 AND f.visit > 0 AND k.state = 'placed'),"
         " faults = faults + (SELECT coalesce(sum(max(faults, state = 'parked')), 0) " FILES "),"
         " (closed_ns, noticed_ns, encoded_ns, first_ns, stored_ns, indexed_ns, placed_ns, renewed_ns,"
-        "  source_size, raw_size, bundle_size, exact) ="
+        "  source_size, raw_size, bundle_size, parked, fits_size, exact) ="
         " (SELECT coalesce(max(closed_ns), 0), coalesce(min(nullif(noticed_ns, 0)), 0),"
         "  coalesce(max(encoded_ns), 0), coalesce(min(nullif(first_ns, 0)), 0),"
         "  coalesce(max(stored_ns), 0), coalesce(max(indexed_ns), 0), coalesce(max(placed_ns), 0),"
         "  coalesce(max(renewed_ns), 0), coalesce(sum(source_size), 0), coalesce(sum(raw_size), 0),"
-        "  coalesce(sum(bundle_size), 0), coalesce(min(exact), 0) " FILES ")"
+        "  coalesce(sum(bundle_size), 0), coalesce(sum(parked), 0), coalesce(sum(fits_size), 0),"
+        "  coalesce(min(exact), 0) " FILES ")"
         " WHERE id = ?1 AND visit_ccds > 0",
         "i", visit);
 }

@@ -2,16 +2,24 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "common/clock.h"
 #include "common/fsutil.h"
 #include "common/redraw.h"
 #include "pull/commands.h"
-#include "pull/status.h"
+#include "pull/status_kinds.h"
 
 #define PERIOD_MS 2000
 #define LIMIT 40
+
+/* On a screen that is drawn again and again, 0 elsewhere. */
+static int lines_that_fit(void)
+{
+    struct winsize w;
+    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 ? w.ws_row : 0;
+}
 
 static enum status draw(struct invocation *in, struct status_picture *p, FILE *to,
                         struct fault *why)
@@ -25,7 +33,9 @@ static enum status draw(struct invocation *in, struct status_picture *p, FILE *t
     /* No catalogue yet is no failure: nothing has come. */
     if (access(in->s.catalogue, F_OK) == 0)
         st = catalogue_open(in->s.catalogue, true, &p->cat, why);
-    if (st == ST_OK && option_value(in, OPT_JSON))
+    if (st == ST_OK && p->kind)
+        st = status_kind_draw(p, option_value(in, OPT_JSON) != NULL, to, why);
+    else if (st == ST_OK && option_value(in, OPT_JSON))
         st = status_json(p, to, why);
     else if (st == ST_OK)
         st = p->name_count > 0 ? status_detail(p, to, why) : status_table(p, to, why);
@@ -62,14 +72,31 @@ struct watching {
 static enum status again(void *ctx, FILE *to, struct fault *why)
 {
     struct watching *w = ctx;
+    w->p->lines = w->p->kind ? lines_that_fit() : 0;
+    w->p->steady = option_value(w->in, OPT_FOLLOW) && !isatty(STDOUT_FILENO);
     return draw(w->in, w->p, to, why);
 }
 
 static int watch(struct invocation *in, struct status_picture *p)
 {
     struct watching w = {in, p};
-    struct redraw r = {"skyferry-pull", PERIOD_MS, option_value(in, OPT_JSON) != NULL, again, &w};
+    struct redraw r = {.program = "skyferry-pull", .every_ms = PERIOD_MS,
+                       .plain = option_value(in, OPT_JSON) != NULL,
+                       .changes = option_value(in, OPT_FOLLOW) != NULL, .draw = again, .ctx = &w};
     return redraw_run(&r);
+}
+
+/* `status jobs|seeing|inventory`; false, with the reason said, when something follows. */
+static bool take_kind(struct status_picture *p)
+{
+    p->kind = p->name_count > 0 ? status_kind_of(p->names[0]) : NULL;
+    if (!p->kind)
+        return true;
+    if (p->name_count > 1)
+        fprintf(stderr, "skyferry-pull: status %s takes no name ('%s'); --night chooses a night\n",
+                p->kind->word, p->names[1]);
+    p->limit = p->kind->limit;
+    return p->name_count == 1;
 }
 
 int command_status(struct invocation *in)
@@ -77,6 +104,8 @@ int command_status(struct invocation *in)
     struct status_picture p = {.names = in->operands, .name_count = in->operand_count,
                                .night = option_value(in, OPT_NIGHT), .limit = LIMIT,
                                .root = in->s.root, .camera = &in->s.camera};
+    if (!take_kind(&p))
+        return EXIT_USAGE;
     const char *limit = option_value(in, OPT_LIMIT);
     char *end = NULL;
     if (limit) {
@@ -93,5 +122,6 @@ int command_status(struct invocation *in)
     }
     if (option_value(in, OPT_ALL))
         p.limit = 0;
-    return option_value(in, OPT_WATCH) ? watch(in, &p) : once(in, &p);
+    bool again_and_again = option_value(in, OPT_WATCH) || option_value(in, OPT_FOLLOW);
+    return again_and_again ? watch(in, &p) : once(in, &p);
 }

@@ -9,6 +9,7 @@
 #include "pull/catalogue.h"
 #include "pull/lease.h"
 
+struct status_kind;
 struct status_picture {
     struct catalogue *cat; /* NULL: there is none yet */
     const char *const *names;
@@ -20,6 +21,10 @@ struct status_picture {
     const char *root;
     const struct camera *camera;
     int64_t now_ns;
+    /* of a kind (pull/status_kinds.h) */
+    const struct status_kind *kind; /* NULL: none was asked for */
+    int lines;             /* that may be drawn; <= 0: any number */
+    bool steady;           /* nothing that changes by itself, such as the age of what goes on */
     int unknown, faulty;   /* out: names that match nothing; named exposures that are not whole */
 };
 

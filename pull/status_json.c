@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "pull/status.h"
+#include "pull/status_kinds.h"
 
 struct printing {
     struct status_picture *p;
@@ -185,4 +185,19 @@ enum status status_json(struct status_picture *p, FILE *to, struct fault *why)
         st = print_picked(&out, p->names[i]);
     fputs("]}\n", to);
     return st;
+}
+
+json_t *status_json_text(const char *s)
+{
+    return text(s);
+}
+
+json_t *status_json_real(double x)
+{
+    return real(x);
+}
+
+void status_json_time(json_t *o, const char *key, int64_t ns)
+{
+    set_time(o, key, ns);
 }

@@ -220,7 +220,8 @@ static enum status again(void *ctx, FILE *to, struct fault *why)
 static int watch(const struct config *c, const struct status_options *o, bool *matched)
 {
     struct watching w = {c, o, matched};
-    struct redraw r = {"skyferry-push", PERIOD_MS, o->json, again, &w};
+    struct redraw r = {.program = "skyferry-push", .every_ms = PERIOD_MS, .plain = o->json,
+                       .draw = again, .ctx = &w};
     return redraw_run(&r);
 }
 

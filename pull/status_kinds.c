@@ -1,0 +1,53 @@
+#include "pull/status_kinds.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "common/clock.h"
+
+static const struct status_kind kinds[] = {
+    {"jobs", 40, status_jobs, status_jobs_json},
+    {"seeing", 40, status_seeing, status_seeing_json},
+    {"inventory", 7, status_inventory, status_inventory_json},
+};
+
+const struct status_kind *status_kind_of(const char *word)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(kinds[i].word, word) == 0)
+            return &kinds[i];
+    return NULL;
+}
+
+static enum status draw_json(struct status_picture *p, FILE *to, struct fault *why)
+{
+    json_t *o = json_object();
+    status_json_time(o, "now", p->now_ns);
+    json_object_set_new(o, "daemon", json_integer(p->daemon));
+    enum status st = p->kind->json(p, o, why);
+    if (st == ST_OK && json_dumpf(o, to, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0)
+        st = fault(why, ST_RETRY, "cannot write the status: output closed, or out of memory");
+    if (st == ST_OK)
+        fputc('\n', to);
+    json_decref(o);
+    return st;
+}
+
+enum status status_kind_draw(struct status_picture *p, bool json, FILE *to, struct fault *why)
+{
+    return json ? draw_json(p, to, why) : p->kind->table(p, to, why);
+}
+
+int status_rows(const struct status_picture *p, int other_lines)
+{
+    int most = p->limit > 0 ? p->limit : 1000000, fit = p->lines - other_lines;
+    return p->lines > 0 && fit < most ? (fit > 1 ? fit : 1) : most;
+}
+
+void status_when(int64_t ns, char *out, size_t size)
+{
+    time_t s = (time_t)(ns / NS_PER_S);
+    struct tm t;
+    if (ns <= 0 || !gmtime_r(&s, &t) || strftime(out, size, "%m-%d %H:%M:%S", &t) == 0)
+        snprintf(out, size, "-");
+}
