@@ -83,6 +83,7 @@ int camera_group_size(const struct camera *c); /* how many there are */
 int camera_group_missing(const struct camera *c, const unsigned char *has, char *words, size_t size);
 /* The same for any list of numbers and ranges, "1-104, 110"; an empty one holds none. */
 bool camera_list_has(const char *list, int ccd);
+bool camera_list_valid(const char *list);
 /* Does a ccd get a job ([jobs] of the profile)? */
 bool camera_job_wants(const struct camera *c, int ccd);
 /* What the rows cannot say of [group] and [jobs]: problems are reported. */

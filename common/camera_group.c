@@ -40,7 +40,7 @@ bool camera_list_has(const char *list, int ccd)
     return false;
 }
 
-static bool list_valid(const char *list)
+bool camera_list_valid(const char *list)
 {
     long first, last;
     bool bad = false;
@@ -87,7 +87,7 @@ bool camera_job_wants(const struct camera *c, int ccd)
 static void check_list(const char *file, const char *key, const char *list,
                        struct config_report *r)
 {
-    if (!list_valid(list))
+    if (!camera_list_valid(list))
         config_problem(r, "%s: %s = %s: give numbers and ranges from 1 to %d, as in 1-104, 110",
                        file, key, list, CAMERA_CCD_MAX);
 }

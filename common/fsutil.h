@@ -66,6 +66,18 @@ enum status fs_write_file(const char *path, const void *bytes, size_t len, bool 
 enum status fs_write_shared(const char *path, const struct buf *text, mode_t mode,
                             struct fault *why);
 
+/* Another file of the same bytes and time of change, whole under its name or not there at all,
+ * durable (common/fs_copy.c): sharing the blocks where the file system can, else, if may_link, as
+ * another name of the same file, else copied. REJECT and errno EEXIST when the name is taken,
+ * unless replace: then the file that has it gives way, and no link is made. */
+enum fs_copy_way { FS_CLONED, FS_LINKED, FS_COPIED };
+struct fs_copy {
+    const char *from, *to;
+    bool may_link, replace;
+    enum fs_copy_way way; /* out */
+};
+enum status fs_copy_file(struct fs_copy *c, struct fault *why);
+
 /* rename, then fsync both directories. */
 enum status fs_rename(const char *from, const char *to, struct fault *why);
 enum status fs_sync_dir(const char *dir, struct fault *why);

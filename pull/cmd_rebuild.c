@@ -10,6 +10,7 @@
 #include "common/bundle.h"
 #include "common/fsutil.h"
 #include "pull/commands.h"
+#include "pull/copying.h"
 #include "pull/part.h"
 #include "pull/rebuild.h"
 #include "pull/renew.h"
@@ -20,7 +21,7 @@ struct rebuilding {
     const struct pull_settings *s;
     struct catalogue *cat;
     struct tree tree;
-    long exposures, ccds, placed, jobs, skipped;
+    long exposures, ccds, placed, jobs, copies, skipped;
 };
 
 /* ---- one exposure ---- */
@@ -43,13 +44,52 @@ static void take_manifest(const struct rebuilding *r, const struct manifest *m, 
     x->raw_size = unpack_raw_size(m);
 }
 
+/* Of the files made from this ccd the one that has its name, else the first. */
+static const struct tree_file *own_file(const struct rebuilding *r, const struct exposure *x,
+                                        const struct ccd *c, const struct tree_file *files,
+                                        size_t count)
+{
+    char path[sizeof c->path];
+    struct fault none;
+    bool named = placing_path(r->s, x, c, path, sizeof path, &none) == ST_OK;
+    for (size_t i = 0; named && i < count; i++)
+        if (strcmp(files[i].rel, path) == 0)
+            return &files[i];
+    return files;
+}
+
+/* The others: a calibration copied for another night. */
+static enum status add_copies(struct rebuilding *r, const struct exposure *x, const struct ccd *c,
+                              const struct tree_file *files, size_t count, struct fault *why)
+{
+    enum status st = ST_OK;
+    for (size_t i = 0; st == ST_OK && i < count; i++) {
+        struct copy row;
+        char night[NIGHT_SIZE];
+        if (strcmp(files[i].rel, c->path) == 0 ||
+            !copying_is_copy(r->s, x, c, files[i].rel, night))
+            continue;
+        st = copying_of(r->s, x, c, night, &row, why);
+        row.size = files[i].size;
+        row.copied_ns = files[i].mtime_ns;
+        memcpy(row.datasum, files[i].datasum, sizeof row.datasum);
+        memcpy(row.checksum, files[i].checksum, sizeof row.checksum);
+        if (st == ST_OK)
+            st = catalogue_put_copy(r->cat, &row, why);
+        r->copies++;
+    }
+    return st;
+}
+
 /* A ccd whose file is there is placed; any other waits to be. */
 static enum status add_ccd(struct rebuilding *r, struct exposure *x, const struct member *m,
                            struct fault *why)
 {
     struct ccd c;
+    size_t count = 0;
     placing_ccd(&c, x, m);
-    const struct tree_file *file = tree_find(&r->tree, x->source_sha256, m->hdu);
+    const struct tree_file *files = tree_find(&r->tree, x->source_sha256, m->hdu, &count);
+    const struct tree_file *file = files ? own_file(r, x, &c, files, count) : NULL;
     if (file) {
         c.state = CCD_PLACED;
         /* Placed from another bundle than this one. */
@@ -69,7 +109,8 @@ static enum status add_ccd(struct rebuilding *r, struct exposure *x, const struc
     }
     r->ccds++;
     r->placed += file != NULL;
-    return catalogue_put_ccd(r->cat, &c, why);
+    enum status st = catalogue_put_ccd(r->cat, &c, why);
+    return st == ST_OK && count > 1 ? add_copies(r, x, &c, files, count, why) : st;
 }
 
 static enum status fill(struct rebuilding *r, struct exposure *x, const struct manifest *m,
@@ -270,6 +311,8 @@ int command_rebuild(struct invocation *in)
     }
     printf("%ld exposures, %ld of %ld ccds placed, %ld jobs; %s holds them now, the one before is "
            "%s.old\n", r.exposures, r.placed, r.ccds, r.jobs, in->s.catalogue, in->s.catalogue);
+    if (r.copies)
+        printf("%ld copied calibrations of other nights\n", r.copies);
     if (r.placed < r.ccds || r.skipped)
         printf("what is not placed yet is done when the daemon runs\n");
     return EXIT_DONE;

@@ -15,6 +15,7 @@
 #include "common/watch.h"
 #include "pull/catalogue.h"
 #include "pull/commands.h"
+#include "pull/copying.h"
 #include "pull/rebuild.h"
 
 #define FRESH_S 600 /* with a daemon at work, a newer file may not be catalogued yet */
@@ -25,7 +26,7 @@ struct verifying {
     struct loop *loop;
     struct pool *pool;
     size_t pending;
-    long files, bundles, problems;
+    long files, bundles, copies, problems;
     bool daemon, broken;
     enum status st; /* of the catalogue */
     struct fault *why;
@@ -35,9 +36,11 @@ struct verifying {
 struct check_job {
     struct pool_job job;
     struct verifying *v;
-    char name[MEMBER_NAME], path[PULL_PATH];
+    char name[1024], path[PULL_PATH]; /* the exposure's, or what it is a copy of */
     const char *rel;              /* inside path */
     int ccd;                      /* 0: a bundle */
+    bool copy;                    /* of a calibration, for another night */
+    bool master;                  /* such a copy, of whose bytes nothing but the size is known */
     int64_t size;
     char sha256[DIGEST_HEX];      /* of a bundle */
     char datasum[24], checksum[24];
@@ -110,7 +113,7 @@ static void run(struct pool_job *job)
     else if (fstat(fd, &st) != 0 || st.st_size != j->size)
         j->why.grade = fault(&j->why, ST_REJECT, "has %lld bytes instead of %lld",
                              (long long)st.st_size, (long long)j->size);
-    else
+    else if (!j->master)
         j->why.grade = j->ccd ? check_fits(fd, j) : check_bundle(fd, j);
     if (fd >= 0)
         close(fd);
@@ -125,21 +128,25 @@ static void done(struct pool_job *job)
     struct verifying *v = j->v;
     if (j->ran && j->why.grade != ST_OK) {
         v->problems++;
-        if (j->ccd)
+        if (j->copy)
+            printf("%s: %s (a copy of %s; mend: remove it, then skyferry-pull copycals again)\n",
+                   j->rel, j->why.text, j->name);
+        else if (j->ccd)
             printf("%s: %s (%s ccd %d; mend: skyferry-pull reprocess --force --name %s)\n", j->rel,
                    j->why.text, j->name, j->ccd, j->name);
         else
             printf("%s: %s (%s; mend: %sskyferry-push sweep at the telescope)\n", j->rel,
                    j->why.text, j->name, access(j->path, F_OK) == 0 ? "remove it, then " : "");
     }
-    v->files += j->ran && j->ccd;
+    v->copies += j->ran && j->copy;
+    v->files += j->ran && j->ccd && !j->copy;
     v->bundles += j->ran && !j->ccd;
     free(j);
     if (--v->pending == 0)
         loop_stop(v->loop);
 }
 
-static struct check_job *new_job(struct verifying *v, const struct exposure *x, const char *rel)
+static struct check_job *new_job(struct verifying *v, const char *name, const char *rel)
 {
     struct check_job *j = calloc(1, sizeof *j);
     if (!j) {
@@ -149,7 +156,7 @@ static struct check_job *new_job(struct verifying *v, const struct exposure *x, 
     j->job.run = run;
     j->job.done = done;
     j->v = v;
-    snprintf(j->name, sizeof j->name, "%s", x->name);
+    snprintf(j->name, sizeof j->name, "%s", name);
     pull_path(v->s, rel, j->path);
     j->rel = j->path + strlen(v->s->root) + 1;
     return j;
@@ -163,7 +170,7 @@ static void submit(struct verifying *v, struct check_job *j)
 
 static void submit_bundle(struct verifying *v, const struct exposure *x)
 {
-    struct check_job *j = x->bundle_sha256[0] ? new_job(v, x, x->bundle) : NULL;
+    struct check_job *j = x->bundle_sha256[0] ? new_job(v, x->name, x->bundle) : NULL;
     if (!j)
         return;
     j->size = x->bundle_size;
@@ -191,7 +198,7 @@ static bool check_other(void *ctx, const struct other_bundle *b)
 
 static void submit_ccd(struct verifying *v, const struct exposure *x, const struct ccd *c)
 {
-    struct check_job *j = c->state == CCD_PLACED ? new_job(v, x, c->path) : NULL;
+    struct check_job *j = c->state == CCD_PLACED ? new_job(v, x->name, c->path) : NULL;
     if (!j)
         return;
     j->ccd = c->ccd;
@@ -216,6 +223,42 @@ static bool check_exposure(void *ctx, const struct exposure *x)
     if (v->pending > 0 && loop_run(v->loop, v->why) != ST_OK)
         v->st = ST_FATAL;
     return v->st == ST_OK && !v->broken;
+}
+
+/* ---- copies of calibrations ---- */
+
+/* One that is gone harms nobody. */
+static bool check_copy(void *ctx, const struct copy *one)
+{
+    struct verifying *v = ctx;
+    char path[PULL_PATH];
+    pull_path(v->s, one->path, path);
+    if (access(path, F_OK) != 0) {
+        printf("%s: is there no more, which was a copy of %s (skyferry-pull copycals makes it again)\n",
+               one->path, one->origin);
+        return true;
+    }
+    struct check_job *j = new_job(v, one->origin, one->path);
+    if (!j)
+        return false;
+    j->copy = true;
+    j->master = !one->source_sha256[0];
+    j->ccd = one->ccd;
+    j->size = one->size;
+    memcpy(j->datasum, one->datasum, sizeof j->datasum);
+    memcpy(j->checksum, one->checksum, sizeof j->checksum);
+    submit(v, j);
+    if (loop_run(v->loop, v->why) != ST_OK)
+        v->st = ST_FATAL;
+    return v->st == ST_OK && !v->broken;
+}
+
+/* Has a copy's row, or the name of a master, which others make of several exposures. */
+static enum status is_calibration(struct verifying *v, const char *rel, bool *known)
+{
+    struct copy copy;
+    *known = copying_is_master(v->s, OBS_BIAS, rel) || copying_is_master(v->s, OBS_FLAT, rel);
+    return *known ? ST_OK : catalogue_get_copy(v->cat, rel, &copy, known, v->why);
 }
 
 /* ---- what the catalogue does not know ---- */
@@ -244,6 +287,8 @@ static void on_file(void *ctx, const char *path, enum watch_hint hint)
     } else {
         v->st = catalogue_path_owner(v->cat, rel, &owner, v->why);
         known = owner != 0;
+        if (v->st == ST_OK && !known)
+            v->st = is_calibration(v, rel, &known);
     }
     if (v->st == ST_OK && !known) {
         v->problems++;
@@ -280,6 +325,8 @@ static enum status verify_all(struct verifying *v)
         st = catalogue_each(v->cat, &pick, check_exposure, v, v->why);
     for (int role = BUNDLE_NEXT; st == ST_OK && v->st == ST_OK && role <= BUNDLE_FORMER; role++)
         st = catalogue_bundles(v->cat, (enum bundle_role)role, false, check_other, v, v->why);
+    if (st == ST_OK && v->st == ST_OK)
+        st = catalogue_copies(v->cat, check_copy, v, v->why);
     if (st == ST_OK)
         st = v->st;
     if (st == ST_OK && v->broken)
@@ -303,7 +350,9 @@ int command_verify(struct invocation *in)
         fprintf(stderr, "skyferry-pull: %s\n", why.text);
         return EXIT_FAILED;
     }
-    printf("%ld placed files and %ld bundles checked, %ld problem%s\n", v.files, v.bundles,
-           v.problems, v.problems == 1 ? "" : "s");
+    printf("%ld placed files and %ld bundles checked, ", v.files, v.bundles);
+    if (v.copies)
+        printf("%ld copied calibrations, ", v.copies);
+    printf("%ld problem%s\n", v.problems, v.problems == 1 ? "" : "s");
     return v.problems ? EXIT_INCOMPLETE : EXIT_DONE;
 }

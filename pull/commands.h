@@ -11,7 +11,8 @@ enum option_id {
     OPT_CONFIG = 1, OPT_PUSH_DIR, OPT_RUN_DATE, OPT_DEBUG, OPT_QUIET, OPT_HELP, OPT_VERSION,
     OPT_DUMP_CONFIG, OPT_DUMP_MAN, OPT_FORCE, OPT_NIGHT, OPT_NAME, OPT_ALL, OPT_NO_WAIT, OPT_TO,
     OPT_REBUILD, OPT_JSON, OPT_WATCH, OPT_LIMIT, OPT_WEIGHTS, OPT_IN_PLACE,
-    OPT_VISIT, OPT_FIELD, OPT_VERDICT, OPT_RES_NAME, OPT_FOLLOW
+    OPT_VISIT, OPT_FIELD, OPT_VERDICT, OPT_RES_NAME, OPT_FOLLOW,
+    OPT_IN_NIGHT, OPT_OUT_NIGHT, OPT_CCD, OPT_KIND, OPT_DRY_RUN
 };
 
 struct invocation {
@@ -34,6 +35,7 @@ int command_status(struct invocation *in);
 int command_verify(struct invocation *in);
 int command_rebuild(struct invocation *in);
 int command_convert_wcs(struct invocation *in);
+int command_copycals(struct invocation *in);
 int command_check(struct invocation *in);
 int command_task(struct invocation *in);
 

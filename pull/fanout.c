@@ -11,6 +11,7 @@
 #include "common/crashpoint.h"
 #include "common/fsutil.h"
 #include "common/log.h"
+#include "pull/copying.h"
 #include "pull/decoding.h"
 #include "pull/early.h"
 #include "pull/flow.h"
@@ -70,8 +71,11 @@ static enum status record(struct agent *a, struct flight *f, struct fault *why)
 {
     struct fanout *w = f->work;
     enum status st = ST_OK;
-    for (size_t i = 0; st == ST_OK && i < w->count; i++)
+    for (size_t i = 0; st == ST_OK && i < w->count; i++) {
         st = catalogue_put_ccd(a->cat, &w->ccds[i], why);
+        if (st == ST_OK)
+            st = copying_gave_way(&a->s, a->cat, &f->x, &w->ccds[i], why);
+    }
     return st;
 }
 
@@ -276,7 +280,9 @@ static enum status submit_ccd(struct fanout *w, size_t index, struct fault *why)
     j->m.source = &w->source;
     j->m.member = member_of(&w->m, w->ccds[index].hdu);
     w->pending++;
-    if (placing_file(&w->a->s, &w->f->x, &w->ccds[index], &j->m.file, &j->m.why) != ST_OK) {
+    const struct exposure *x = &w->f->x;
+    if (placing_file(&w->a->s, x, &w->ccds[index], &j->m.file, &j->m.why) != ST_OK ||
+        copying_give_way(&w->a->s, w->a->cat, x, &j->m.file, &j->m.why) != ST_OK) {
         j->ran = j->named = true;
         ccd_done(&j->job);
         return ST_OK;

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/fsutil.h"
 #include "common/watch.h"
+#include "pull/copying.h"
 #include "pull/job_files.h"
 #include "pull/part.h"
 #include "pull/quality.h"
@@ -125,12 +126,15 @@ static void on_fits(void *ctx, const char *path, enum watch_hint hint)
     struct tree *t = ctx;
     struct tree_file file = {0};
     (void)hint;
-    if (!tree_counts(path + strlen(t->s->root) + 1) || !read_file(path, &file))
+    const char *rel = path + strlen(t->s->root) + 1;
+    /* A master may have the cards of one of the frames that it was made of. */
+    if (!tree_counts(rel) || copying_is_master(t->s, OBS_BIAS, rel) ||
+        copying_is_master(t->s, OBS_FLAT, rel) || !read_file(path, &file))
         return;
     void *bigger = one_more(t->files, t->file_count, &t->file_room, sizeof *t->files);
     if (bigger)
         t->files = bigger;
-    file.rel = bigger ? strdup(path + strlen(t->s->root) + 1) : NULL;
+    file.rel = bigger ? strdup(rel) : NULL;
     t->broken = t->broken || !file.rel;
     if (file.rel)
         t->files[t->file_count++] = file;
@@ -151,6 +155,12 @@ static int by_source(const void *a, const void *b)
     if (c == 0)
         c = (x->hdu > y->hdu) - (x->hdu < y->hdu);
     return c;
+}
+
+static int by_source_and_name(const void *a, const void *b)
+{
+    int c = by_source(a, b);
+    return c ? c : strcmp(((const struct tree_file *)a)->rel, ((const struct tree_file *)b)->rel);
 }
 
 int rebuild_folders(const struct pull_settings *s, char out[3][PULL_PATH])
@@ -192,7 +202,7 @@ enum status tree_scan(const struct pull_settings *s, struct tree *t, struct faul
     if (t->bundle_count > 0)
         qsort(t->bundles, t->bundle_count, sizeof *t->bundles, by_arrival);
     if (t->file_count > 0)
-        qsort(t->files, t->file_count, sizeof *t->files, by_source);
+        qsort(t->files, t->file_count, sizeof *t->files, by_source_and_name);
     return grade;
 }
 
@@ -207,11 +217,20 @@ void tree_free(struct tree *t)
     *t = (struct tree){0};
 }
 
-const struct tree_file *tree_find(const struct tree *t, const char *sha256, int hdu)
+const struct tree_file *tree_find(const struct tree *t, const char *sha256, int hdu, size_t *count)
 {
     struct tree_file key = {.hdu = hdu};
+    *count = 0;
     snprintf(key.sha256, sizeof key.sha256, "%s", sha256);
-    return t->file_count ? bsearch(&key, t->files, t->file_count, sizeof key, by_source) : NULL;
+    const struct tree_file *first =
+        t->file_count ? bsearch(&key, t->files, t->file_count, sizeof key, by_source) : NULL;
+    if (!first)
+        return NULL;
+    while (first > t->files && by_source(first - 1, &key) == 0)
+        first--;
+    while (first + *count < t->files + t->file_count && by_source(first + *count, &key) == 0)
+        ++*count;
+    return first;
 }
 
 /* ---- jobs ---- */

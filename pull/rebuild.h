@@ -40,8 +40,8 @@ bool rebuild_lossy_receipt(const char *exact_path, const struct receipt *exact,
 
 enum status tree_scan(const struct pull_settings *s, struct tree *t, struct fault *why);
 void tree_free(struct tree *t);
-/* NULL when no such file lies in the tree. */
-const struct tree_file *tree_find(const struct tree *t, const char *sha256, int hdu);
+/* The first by name of *count files that were made from this; NULL when no such lies in the tree. */
+const struct tree_file *tree_find(const struct tree *t, const char *sha256, int hdu, size_t *count);
 
 /* What the jobs' folders and the ccds' rows add up to. */
 struct rebuilt_jobs {
