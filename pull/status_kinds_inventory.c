@@ -218,6 +218,8 @@ static void draw_calibrations(const struct stock *s, FILE *to)
 
 static void draw_stock(const struct stock *s, FILE *to)
 {
+    fprintf(to, "%-8s %-15s %-6s %5s %7s %7s %6s %8s %8s\n", "NIGHT", "WHAT", "FILTER", "EXP",
+            "PLACED", "MISSING", "PARKED", "BUNDLES", "FITS");
     struct holding all = {.exposures = 0};
     char filter[8];
     for (size_t i = 0; i < s->count; i++) {
@@ -262,11 +264,10 @@ static enum status add_stock(const struct status_picture *p, const char *night,
     return read_stock(p, night, &all->items[all->count++], why);
 }
 
-/* As many as are asked for and, on a screen, fit. */
 static enum status read_stocks(struct status_picture *p, struct stocks *all, struct fault *why)
 {
     char night[NIGHT_SIZE] = "";
-    int most = p->limit > 0 ? p->limit : 1000000, left = p->lines;
+    int most = p->limit > 0 ? p->limit : 1000000;
     enum status st = ST_OK;
     if (!p->cat)
         return ST_OK;
@@ -275,28 +276,70 @@ static enum status read_stocks(struct status_picture *p, struct stocks *all, str
     while (st == ST_OK) {
         st = catalogue_night_before(p->cat, night[0] ? night : NULL, night, why);
         all->more = night[0] != '\0';
-        if (st != ST_OK || !night[0] || most-- <= 0 || (p->lines > 0 && left <= 0))
+        if (st != ST_OK || !night[0] || most-- <= 0)
             break;
         st = add_stock(p, night, all, why);
-        left -= st == ST_OK ? (int)all->items[all->count - 1].count + 5 : 0;
-        if (st == ST_OK && p->lines > 0 && left < 0 && all->count > 1)
-            free(all->items[--all->count].lines);
     }
     return st;
+}
+
+/* One night's part, made to fit so many lines (<= 0: any): fields give way, its sums stand. How many
+ * lines it has; 0: out of memory. */
+static int picture_of(const struct stock *s, int lines, char **text)
+{
+    size_t size = 0;
+    int count = 0;
+    *text = NULL;
+    FILE *to = open_memstream(text, &size);
+    if (!to)
+        return 0;
+    draw_stock(s, to);
+    fclose(to);
+    for (size_t i = 0; i < size; i++)
+        count += (*text)[i] == '\n';
+    if (lines <= 0 || count <= lines)
+        return count;
+    char *second = strchr(*text, '\n') + 1, *rest = second;
+    for (int over = count - lines; over > 0; over--)
+        rest = strchr(rest, '\n') + 1;
+    memmove(second, rest, strlen(rest) + 1);
+    return lines;
+}
+
+/* The newest nights that fit a screen, the last at the bottom. */
+static enum status draw_stocks(struct stocks *all, int lines, FILE *to, struct fault *why)
+{
+    char **parts = calloc(all->count + 1, sizeof *parts);
+    size_t n = 0;
+    bool whole = parts != NULL;
+    int left = lines;
+    for (; whole && n < all->count; n++) {
+        int used = picture_of(&all->items[n], n == 0 ? lines : 0, &parts[n]);
+        whole = used > 0;
+        left -= used + (n > 0); /* and an empty line between */
+        if (lines > 0 && left < 0) {
+            all->more = true;
+            free(parts[n]);
+            break;
+        }
+    }
+    for (size_t i = n; i > 0; i--) {
+        if (whole)
+            fprintf(to, "%s%s", i < n ? "\n" : "", parts[i - 1]);
+        free(parts[i - 1]);
+    }
+    free(parts);
+    return whole ? ST_OK : fault(why, ST_RETRY, "out of memory");
 }
 
 enum status status_inventory(struct status_picture *p, FILE *to, struct fault *why)
 {
     struct stocks all = {.count = 0};
     enum status st = read_stocks(p, &all, why);
-    for (size_t i = all.count; st == ST_OK && i > 0; i--) {
-        if (all.items[i - 1].count == 0)
-            continue;
-        fprintf(to, "%s%-8s %-15s %-6s %5s %7s %7s %6s %8s %8s\n", i < all.count ? "\n" : "",
-                "NIGHT", "WHAT", "FILTER", "EXP", "PLACED", "MISSING", "PARKED", "BUNDLES", "FITS");
-        draw_stock(&all.items[i - 1], to);
-    }
-    if (st == ST_OK && (all.count == 0 || all.items[0].count == 0))
+    bool empty = all.count == 0 || all.items[0].count == 0;
+    if (st == ST_OK && !empty)
+        st = draw_stocks(&all, p->lines > 0 ? p->lines - 3 : 0, to, why);
+    if (st == ST_OK && empty)
         fprintf(to, "The store holds nothing%s%s\n", p->night ? " of " : "", p->night ? p->night : "");
     if (st == ST_OK && all.more)
         fprintf(to, "\nEarlier nights: --limit N, --all, or --night utYYMMDD\n");

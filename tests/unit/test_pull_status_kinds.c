@@ -264,6 +264,43 @@ static void what_a_night_holds_and_lacks(void **state)
     json_decref(root);
 }
 
+/* Whatever there is to show, a screen of 24 lines holds it. */
+static void a_screen_holds_the_picture(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"jobs", "seeing", "inventory"};
+    static const double fwhm[] = {4, 4, 4};
+    int64_t id = 0;
+    char object[16], night[NIGHT_SIZE];
+    for (int n = 1; n <= 60; n++) {
+        snprintf(object, sizeof object, "Field %d", n % 4);
+        snprintf(night, sizeof night, "ut1609%02d", 1 + n / 12);
+        id = put_exposure(night, n, "object", object, "g", fwhm);
+        add_job(id, 1, n % 3 ? JOB_FAILED : JOB_RUNNING);
+    }
+    for (int i = 0; i < 4; i++) {
+        for (int n = 100; i == 3 && n < 140; n++) { /* fields of one night alone */
+            snprintf(object, sizeof object, "Field %d", n);
+            put_exposure("ut160909", n, "object", object, "g", NULL);
+        }
+        struct status_picture p = {.cat = cat, .now_ns = SHUTTER, .camera = &settings.camera,
+                                   .kind = status_kind_of(words[i < 3 ? i : 2]), .lines = 24};
+        char *text = NULL;
+        size_t len = 0;
+        int lines = 0;
+        p.limit = p.kind->limit;
+        FILE *to = open_memstream(&text, &len);
+        TRY(status_kind_draw(&p, false, to, WHY));
+        fclose(to);
+        for (size_t k = 0; k < len; k++)
+            lines += text[k] == '\n';
+        if (lines >= 24 || lines < 16)
+            fail_msg("%d lines: %s", lines, text);
+        assert_true(i != 3 || strstr(text, "ut160909 all                       40 "));
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +309,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(many_done_jobs_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(seeing_of_the_last_exposures, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_night_holds_and_lacks, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_screen_holds_the_picture, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
