@@ -1,6 +1,6 @@
 #!/bin/bash
 # The observer's tools: TAN-SIP headers made TPV, judged by astropy; what is reprocessed chosen by
-# list, visit, night, field and verdict.
+# list, visit, night, field and verdict; jobs, seeing and inventory; one night's calibrations for another.
 . "$(dirname "$0")/lib.sh"
 
 # ---- convert-wcs ----
@@ -97,8 +97,61 @@ same "the rest is done, once each" "$(chosen)" "340003 340005"
 says "the double is said" "$WORK/out" "'DECam_00340003.tar' is asked for more than once"
 says "the missing one is said" "$WORK/out" "no exposure 'DECam_00777777'"
 write_pull jobs.ccds_per_job=4 jobs.command=/bin/false jobs.retries=0
+start follow "$WORK/followed" "$BIN/skyferry-pull" -c "$FAR/pull.conf" status jobs --follow
+eventually "status jobs --follow says what is" 10 grep -q ' jobs: 6 done' "$WORK/followed"
 pull reprocess --visit 340005 >/dev/null 2>&1
+exits "status jobs" 0 pull status jobs
+says "names what failed" "$WORK/out" '^failed +DECam_00340005 +q1 +1 '
+says "and why" "$WORK/out" '^ +exit(ed with)? status 1'
+eventually "--follow adds it" 10 grep -q '^failed  *DECam_00340005' "$WORK/followed"
+stop follow INT
+same "and nothing twice" "$(sort "$WORK/followed" | uniq -d)" ""
 write_pull jobs.ccds_per_job=4
 exits "--verdict faulty" 0 pull reprocess --verdict faulty
 same "takes the one whose jobs failed" "$(chosen)" 340005
+
+# ---- seeing and inventory ----
+exits "status seeing" 0 pull status seeing
+says "shows a science exposure's figures" "$WORK/out" 'DECam_00340011 +Alpha +g +[0-9.]+ '
+fwhm() { pull status --json DECam_00340011 | jq '[.exposures[0].ccd_list[].fwhm | select(.)] | sort | (.[(length-1)/2|floor] + .[length/2|floor]) / 2'; }
+same "the median over its ccds" "$(pull status seeing --json | jq '.exposures[] | select(.name == "DECam_00340011") | .fwhm_pixels')" "$(fwhm)"
+CAMERA=decam write_pull jobs.ccds_per_job=4
+same "in arcseconds by the profile" "$(pull status seeing --json | jq '.exposures[] | select(.name == "DECam_00340011") | (.seeing_arcsec / .fwhm_pixels * 1000 | round)')" 263
+write_pull jobs.ccds_per_job=4
+exits "status inventory" 0 pull status inventory
+says "counts a night's exposures and ccds" "$WORK/out" '^ut240405 all +5 +20 +0 +0 '
+says "and names what it lacks" "$WORK/out" '^ut240405 bias 1; flats g 1, r MISSING'
+says "and what another lacks" "$WORK/out" '^ut240407 bias MISSING; flats g MISSING'
+
+# ---- copycals ----
+raw=$STORE/rawdata
+exits "a dry run" 0 pull copycals -i ut240405 -o ut240407 --dry-run
+same "copies nothing" "$(find "$raw/ut240407" -name 'bias*' -o -name 'domeflat*')" ""
+echo stranger >"$raw/ut240407/2/bias.ut240407.340001_2.fits"
+exits "copycals, and a file that is there" 3 pull copycals -i ut240405 -o ut240407
+says "is kept and said" "$WORK/out" "ccd 2: 'rawdata/ut240407/2/bias.ut240407.340001_2.fits' is there already"
+same "the rest is copied" "$(find "$raw/ut240407" -name 'bias*' -size +1 -o -name 'domeflat*' | wc -l)" 7
+same "byte for byte" "$(cmp "$raw/ut240405/1/domeflat.g.ut240405.340002_1.fits" "$raw/ut240407/1/domeflat.g.ut240407.340002_1.fits" 2>&1)" ""
+exits "verify knows them, and the stranger" 3 pull verify
+says "by name" "$WORK/out" 'bias.ut240407.340001_2.fits: is not in the catalogue'
+says "and nothing else" "$WORK/out" '7 copied calibrations, 1 problem$'
+rm "$raw/ut240407/2/bias.ut240407.340001_2.fits"
+exits "again" 0 pull copycals -i ut240405 -o ut240407
+says "what is missing is done" "$WORK/out" '1 file copied.*, 7 there already'
+exits "rebuild" 0 pull rebuild
+says "finds them" "$WORK/out" '^8 copied calibrations'
+exits "and all is well" 0 pull verify
+exits "the inventory has them" 0 pull status inventory --night ut240407
+says "as copies" "$WORK/out" '^ut240407 bias 1 copied; flats g 1 copied$'
+# The night's own bias, by chance of the same number.
+camera --night "bias:1" --expnum 340001 --prefix own_ --seed 2 --date-obs 2024-04-07T02:00:00 --quiet >/dev/null
+start_pull
+exits "its own bias comes" 0 push sweep
+eventually "and is done" 20 pull_has 7 done
+stop pull
+exits "the copies gave way" 0 pull verify
+says "to it" "$WORK/out" '28 placed files and 7 bundles checked, 4 copied calibrations, 0 problems'
+exits "a night without any" 1 pull copycals -i ut240101 -o ut240407
+says "is said" "$WORK/out" 'no exposure of ut240101'
+exits "no night" 2 pull copycals -i ut240405
 finish
