@@ -2,7 +2,7 @@
  * thread of its own (one libssh2 session a thread). The main thread posts jobs, the lane
  * posts events into one mailbox. Whatever was posted and not answered when a LANE_DOWN
  * comes is the main thread's to give to another lane: a lane keeps no promise over its
- * connection's end. libssh2 is included by lane_ssh.c only.
+ * connection's end. libssh2 is included by lane_ssh* only.
  * Over plain SFTP (lane_drop.h) the same jobs and events go through files in a drop folder. */
 #ifndef SKYFERRY_LANE_H
 #define SKYFERRY_LANE_H

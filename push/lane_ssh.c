@@ -9,14 +9,12 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/fsutil.h"
-#include "common/log.h"
 #include "push/key_file.h"
 #include "push/lane_memory.h"
+#include "push/lane_ssh_pins.h"
 #include "push/lane_words.h"
 
 #define COMMAND "skyferry-pull receive"
-#define FILE_MAX (1u << 20)
 #define FREE_TRIES 100
 #define READ_ROUNDS 16 /* what is queued on no stream of ours cannot hold us for ever */
 
@@ -26,7 +24,7 @@ struct ssh {
     int stop_fd, fd;
     struct memory memory;    /* of libssh2 */
     LIBSSH2_SESSION *session;
-    LIBSSH2_KNOWNHOSTS *hosts;
+    struct pins *pins;
     LIBSSH2_CHANNEL *channel;
     bool want_in, want_out;  /* what the last call of libssh2 stopped at */
     bool writing, reading;   /* that call must be made again before any other */
@@ -106,81 +104,10 @@ static const char *last_words(const struct ssh *s)
     return text && text[0] ? text : "no reason given";
 }
 
-static const struct key_type {
-    int hostkey, known;
-    const char *name;
-} key_types[] = {
-    {LIBSSH2_HOSTKEY_TYPE_ED25519, LIBSSH2_KNOWNHOST_KEY_ED25519, "ssh-ed25519"},
-    {LIBSSH2_HOSTKEY_TYPE_ECDSA_256, LIBSSH2_KNOWNHOST_KEY_ECDSA_256, "ecdsa-sha2-nistp256"},
-    {LIBSSH2_HOSTKEY_TYPE_ECDSA_384, LIBSSH2_KNOWNHOST_KEY_ECDSA_384, "ecdsa-sha2-nistp384"},
-    {LIBSSH2_HOSTKEY_TYPE_ECDSA_521, LIBSSH2_KNOWNHOST_KEY_ECDSA_521, "ecdsa-sha2-nistp521"},
-    {LIBSSH2_HOSTKEY_TYPE_RSA, LIBSSH2_KNOWNHOST_KEY_SSHRSA, "ssh-rsa"},
-};
-#define KEY_TYPES (sizeof key_types / sizeof key_types[0])
-
-/* A missing file pins nothing: the key is then unknown, and the message shows it. */
-static enum status read_known_hosts(struct ssh *s, struct fault *why)
-{
-    struct buf text = {0};
-    int number = 0;
-    if (fs_read_file(s->o.known_hosts, FILE_MAX, &text, why) != ST_OK) {
-        if (errno == ENOENT)
-            return ST_OK;
-        why->grade = ST_REJECT;
-        return fault_within(why, "the file of known host keys: ");
-    }
-    /* libssh2 takes the last character of every line for its newline. */
-    if (!buf_append(&text, "\n", 1)) {
-        buf_free(&text);
-        return fault(why, ST_RETRY, "out of memory");
-    }
-    const char *p = (const char *)text.data, *end = p + text.len;
-    while (p < end) {
-        size_t len = (size_t)((const char *)memchr(p, '\n', (size_t)(end - p)) - p) + 1;
-        number++;
-        if (p[0] == '@' || libssh2_knownhost_readline(s->hosts, p, len,
-                                                      LIBSSH2_KNOWNHOST_FILE_OPENSSH) != 0)
-            log_warn(AT(.stage = "lane"), "%s: line %d is not understood and left out",
-                     s->o.known_hosts, number);
-        p += len;
-    }
-    buf_free(&text);
-    return ST_OK;
-}
-
-static bool is_pinned(struct ssh *s, const char *key, size_t len, int mask)
-{
-    return libssh2_knownhost_checkp(s->hosts, s->o.host, s->o.port, key, len,
-                                    LIBSSH2_KNOWNHOST_TYPE_PLAIN | mask, NULL) ==
-           LIBSSH2_KNOWNHOST_CHECK_MATCH;
-}
-
-/* Which types of key the file holds for this host, as bits of key_types. */
-static unsigned pinned_types(struct ssh *s)
-{
-    struct libssh2_knownhost *node = NULL;
-    unsigned found = 0;
-    while (libssh2_knownhost_get(s->hosts, &node, node) == 0)
-        for (size_t i = 0; i < KEY_TYPES; i++)
-            if ((node->typemask & LIBSSH2_KNOWNHOST_KEY_MASK) == key_types[i].known &&
-                is_pinned(s, node->key, strlen(node->key),
-                          LIBSSH2_KNOWNHOST_KEYENC_BASE64 | key_types[i].known))
-                found |= 1u << i;
-    return found;
-}
-
-/* The pinned types first, so that a server with several keys shows the one that we know. */
 static enum status prefer_methods(struct ssh *s, struct fault *why)
 {
-    char list[256] = "";
-    unsigned pinned = pinned_types(s);
-    for (int wanted = 1; wanted >= 0; wanted--)
-        for (size_t i = 0; i < KEY_TYPES; i++)
-            if ((int)(pinned >> i & 1) == wanted) {
-                size_t used = strlen(list);
-                snprintf(list + used, sizeof list - used, "%s%s", used ? "," : "",
-                         key_types[i].name);
-            }
+    char list[256];
+    pins_kinds(s->pins, list);
     static const char ciphers[] = "aes128-ctr,aes192-ctr,aes256-ctr";
     static const char macs[] = "hmac-sha2-256,hmac-sha2-512,hmac-sha1";
     if (libssh2_session_method_pref(s->session, LIBSSH2_METHOD_HOSTKEY, list) != 0 ||
@@ -208,24 +135,6 @@ static enum status shake_hands(struct ssh *s, struct fault *why)
                      last_words(s));
     return fault(why, ST_RETRY, "the SSH greeting failed: %s%s", last_words(s),
                  s->hung_up ? " (the server hung up: too many connections at once?)" : "");
-}
-
-static enum status check_host_key(struct ssh *s, struct fault *why)
-{
-    size_t len;
-    int type;
-    const char *key = libssh2_session_hostkey(s->session, &len, &type);
-    for (size_t i = 0; key && i < KEY_TYPES; i++) {
-        if (key_types[i].hostkey != type)
-            continue;
-        if (is_pinned(s, key, len, LIBSSH2_KNOWNHOST_KEYENC_RAW | key_types[i].known))
-            return ST_OK;
-        struct shown_key shown = {key_types[i].name, pinned_types(s) >> i & 1, ""};
-        words_fingerprint(libssh2_hostkey_hash(s->session, LIBSSH2_HOSTKEY_HASH_SHA256),
-                          shown.fingerprint);
-        return words_host_key(&s->o, &shown, why);
-    }
-    return fault(why, ST_REJECT, "the server has no host key of a known type");
 }
 
 /* Can it be used unattended? A file that key_file does not know is libssh2's to judge. */
@@ -322,7 +231,6 @@ static struct ssh *ssh_new(const struct lane_options *o)
     libssh2_session_set_blocking(s->session, 0);
     libssh2_session_callback_set(s->session, LIBSSH2_CALLBACK_RECV, (void *)on_recv);
     libssh2_session_callback_set(s->session, LIBSSH2_CALLBACK_SEND, (void *)on_send);
-    s->hosts = libssh2_knownhost_init(s->session);
     return s;
 }
 
@@ -332,24 +240,24 @@ enum status ssh_open(const struct lane_options *o, int stop_fd, bool *reached, s
     struct ssh *s = ssh_new(o);
     int64_t patience = o->connect_timeout_s * NS_PER_S;
     *reached = false;
-    if (!s || !s->hosts) {
-        ssh_close(&s);
+    if (!s)
         return fault(why, ST_RETRY, "out of memory");
-    }
     s->stop_fd = stop_fd;
     struct net_target to = {.host = o->host, .port = o->port, .silence_s = o->silence_s,
                             .knock_ns = o->knock_ms * NS_PER_MS, .congestion = o->congestion};
-    enum status st = check_identity(o, why);
+    enum status st = pins_open(s->session, &s->o, &s->pins, why);
+    if (st == ST_OK)
+        st = check_identity(o, why);
     if (st == ST_OK)
         st = net_connect(&to, clock_mono() + patience, stop_fd, &s->fd, why);
     if (st == ST_OK) {
         *reached = true;
         s->deadline = clock_mono() + patience;
-        st = read_known_hosts(s, why);
+        st = pins_read(s->pins, why);
         if (st == ST_OK)
             st = shake_hands(s, why);
         if (st == ST_OK)
-            st = check_host_key(s, why);
+            st = pins_check(s->pins, why);
         if (st == ST_OK)
             st = log_in(s, why);
         if (st == ST_OK)
@@ -513,8 +421,7 @@ void ssh_close(struct ssh **out)
         net_drop_unsent(s->fd);
     if (s->fd >= 0)
         close(s->fd);
-    if (s->hosts)
-        libssh2_knownhost_free(s->hosts);
+    pins_close(&s->pins);
     /* With a socket that only fails there is nothing left to wait for. */
     for (int i = 0; i < FREE_TRIES && libssh2_session_free(s->session) == LIBSSH2_ERROR_EAGAIN; i++)
         ;

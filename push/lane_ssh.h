@@ -1,5 +1,5 @@
-/* One SSH connection with one channel on which `skyferry-pull receive` runs. The only file
- * that knows libssh2 is lane_ssh.c. Used by one thread; nothing blocks but ssh_open, and
+/* One SSH connection with one channel on which `skyferry-pull receive` runs. The only files
+ * that know libssh2 are lane_ssh*. Used by one thread; nothing blocks but ssh_open, and
  * that ends as soon as stop_fd is readable.
  *
  * libssh2 1.10 keeps one half-sent packet a session and answers BAD_USE, or hangs for ever,
