@@ -195,9 +195,13 @@ enum status renew_look(struct agent *a, struct fault *why)
 
 enum status renew_check(const struct exposure *x, const struct manifest *m, struct fault *why)
 {
+    bool other = x->source_sha256[0] && strcmp(x->source_sha256, m->source_sha256) != 0;
+    if (other && x->exact != EXACT_COMING)
+        return fault(why, ST_REJECT, "'%s' is another exposure's bundle now; what is placed of this "
+                     "one stays", x->bundle);
     if (x->exact != EXACT_COMING)
         return ST_OK;
-    if (strcmp(x->source_sha256, m->source_sha256) != 0)
+    if (other)
         return fault(why, ST_REJECT, "'%s' should hold the exact data of this exposure and is made "
                      "from another file (SHA-256 %.16s...)", x->bundle, m->source_sha256);
     if (!manifest_is_exact(m))

@@ -28,7 +28,8 @@ void renew_bundle(const char *rel, const struct receipt *r, int64_t exposure,
 
 /* ---- for the step that places ---- */
 
-/* REJECT: the bundle that shall replace x's lossy one is not exact, or of another file. */
+/* REJECT: the bundle is of another file than x; or it shall replace x's lossy one and is not
+ * exact. */
 enum status renew_check(const struct exposure *x, const struct manifest *m, struct fault *why);
 /* Is this ccd to be made from `m` (NULL: the bundle lacks it, the ccd is parked then)? Those
  * that wait, and with an exact bundle those whose pixels came by another encoding. */

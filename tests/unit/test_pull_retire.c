@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "pull/renew.h"
 #include "pull/retire.h"
 #include "tests/unit/pull_fixture.h"
 
@@ -96,6 +97,30 @@ static void what_waited_for_its_turn_is_not_mixed_up(void **state)
     assert_int_equal(first_by(was.id, &placed).state, EX_PARKED);
 }
 
+/* The old one's retry comes before the newcomer was noticed. */
+static void a_retry_does_not_take_the_newcomers_bundle(void **state)
+{
+    (void)state;
+    struct recipe a = other_file(9000), b = other_file(9001);
+    struct manifest m = {0};
+    size_t placed;
+    store_as(&a, NIGHT, a.name);
+    damage(TAR, 3);
+    run_agent(1);
+    struct exposure was = exposure_named(a.name);
+    ask(a.name, ASK_RETRY, false);
+    take_away();
+    store_as(&b, NIGHT, b.name);
+    golden_facts(&m);
+    assert_int_equal(renew_check(&was, &m, WHY), ST_REJECT);
+    assert_non_null(strstr(WHY->text, "another exposure's"));
+    memcpy(m.source_sha256, was.source_sha256, sizeof m.source_sha256);
+    assert_int_equal(renew_check(&was, &m, WHY), ST_OK);
+    run_agent(2);
+    assert_int_equal(exposure_named(b.name).placed, 2);
+    assert_string_equal(first_by(was.id, &placed).source_sha256, was.source_sha256);
+}
+
 static void a_crash_between_the_steps_is_mended(void **state)
 {
     (void)state;
@@ -169,6 +194,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_STORE(the_name_is_the_newcomers),
         IN_STORE(what_waited_for_its_turn_is_not_mixed_up),
+        IN_STORE(a_retry_does_not_take_the_newcomers_bundle),
         IN_STORE(a_crash_between_the_steps_is_mended),
         IN_STORE(it_comes_back_under_another_name),
         IN_STORE(another_time_is_no_other_file),
