@@ -74,6 +74,7 @@ $(B)/unit/test_push_%: $(B)/tests/unit/test_push_%.c.o $(filter-out %/main.c.o,$
 $(B)/unit/test_pull_%: $(B)/tests/unit/test_pull_%.c.o $(filter-out %/main.c.o,$(PULL)) $(B)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS) -lcmocka
+$(B)/unit/test_pull_lease: private OPT += -Wl,--wrap=clock_wall,--wrap=fs_write_file
 $(B)/unit/test_jobs_%: $(B)/tests/unit/test_jobs_%.c.o $(filter-out %/main.c.o,$(JOBS)) $(B)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LINK)$(CXX_used) $(OPT) -o $@ $^ $(LIBS) -lcmocka

@@ -24,6 +24,11 @@ int64_t clock_mono(void)
     return now(CLOCK_MONOTONIC);
 }
 
+int64_t clock_boot(void)
+{
+    return now(CLOCK_BOOTTIME);
+}
+
 int64_t clock_thread_cpu(void)
 {
     return now(CLOCK_THREAD_CPUTIME_ID);

@@ -132,14 +132,18 @@ static struct agent *agent_new(const struct pull_settings *s)
     return a;
 }
 
-static void on_lost(void *ctx, int fd)
+/* Blocks: while the store may be another's, nothing at all is to happen here. */
+static void on_doubt(void *ctx, int fd)
 {
     struct agent *a = ctx;
     struct fault why;
-    loop_forget(a->loop, fd);
-    fault(&why, ST_FATAL, "another skyferry-pull has taken over the lease of the store %s, as this "
-          "one gave no sign of life for %d s: it stops", a->s.root, a->s.lease_seconds);
-    agent_trouble(a, &why);
+    enum status st = lease_sure(a->lease, &why);
+    if (st == ST_FATAL)
+        loop_forget(a->loop, fd);
+    if (st == ST_FATAL)
+        agent_trouble(a, &why);
+    else if (st == ST_WAIT)
+        agent_stop(a);
 }
 
 enum status agent_open(const struct pull_settings *s, struct agent **out, struct fault *why)
@@ -160,7 +164,7 @@ enum status agent_open(const struct pull_settings *s, struct agent **out, struct
     if (st == ST_OK)
         st = loop_open(&a->loop, why);
     if (st == ST_OK)
-        st = loop_read(a->loop, lease_lost_fd(a->lease), on_lost, a, why);
+        st = loop_read(a->loop, lease_doubt_fd(a->lease), on_doubt, a, why);
     if (st == ST_OK && !(a->look = loop_timer_new(a->loop, on_look, a)))
         st = fault(why, ST_FATAL, "out of memory");
     if (st == ST_OK)

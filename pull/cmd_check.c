@@ -166,7 +166,7 @@ static void check_state(struct findings *f)
     long pid = fs_lock_holder(s->lock);
     if (pid)
         good(f, "daemon: runs, process %ld", pid);
-    else if (lease_read(s->root, &other) && other.silent_s <= s->lease_seconds)
+    else if (lease_read(s->root, s->lease_seconds, &other) && !other.expired)
         good(f, "daemon: runs on %s, process %ld; one that is started here will refuse", other.host,
              other.pid);
     else

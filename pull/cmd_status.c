@@ -28,7 +28,7 @@ static enum status draw(struct invocation *in, struct status_picture *p, FILE *t
     p->unknown = p->faulty = 0;
     p->now_ns = clock_wall();
     p->daemon = fs_lock_holder(in->s.lock);
-    if (p->daemon || !lease_read(in->s.root, &p->elsewhere))
+    if (p->daemon || !lease_read(in->s.root, in->s.lease_seconds, &p->elsewhere))
         p->elsewhere.pid = 0;
     /* No catalogue yet is no failure: nothing has come. */
     if (access(in->s.catalogue, F_OK) == 0)

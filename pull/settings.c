@@ -32,7 +32,7 @@ const struct setting pull_settings_rows[] = {
      "How often bundles/ is walked for what no event told."},
     {ROW("store", "lease_seconds", SET_INT, lease_seconds), "60", 1, 3600, NULL, "s",
      "A daemon on another login node may take this store over when ours has given no sign of life "
-     "for so long; the same on all of them."},
+     "for so long; ours does nothing more after three quarters of it, until it knows."},
     {ROW("store", "keep_lossy", SET_BOOL, keep_lossy), "no", 0, 0, NULL, NULL,
      "When exact data have followed a lossy exposure and every file holds them: keep the lossy "
      "bundle, too; no: it is removed, its receipt stays."},

@@ -197,6 +197,8 @@ static void draw_sum(const struct status_picture *p, const struct table *t, FILE
         fprintf(to, ", %d exact", t->exact);
     if (p->daemon)
         fprintf(to, "; the daemon runs (process %ld)\n", p->daemon);
+    else if (p->elsewhere.pid && p->elsewhere.silent_s < 0)
+        fprintf(to, "; the daemon runs on %s (process %ld)\n", p->elsewhere.host, p->elsewhere.pid);
     else if (p->elsewhere.pid)
         fprintf(to, "; the daemon runs on %s (process %ld, last sign of life %lld s ago)\n",
                 p->elsewhere.host, p->elsewhere.pid, (long long)p->elsewhere.silent_s);
