@@ -1,5 +1,6 @@
 #include "common/lookup.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,25 @@ static bool is_kind(const char *path, mode_t kind)
 {
     struct stat st;
     return stat(path, &st) == 0 && (st.st_mode & S_IFMT) == kind;
+}
+
+bool lookup_program(char *out, size_t size)
+{
+    /* What the kernel calls a file that is not there any more: proc_pid_exe(5). */
+    static const char gone[] = " (deleted)";
+    size_t tail = sizeof gone - 1;
+    ssize_t n = readlink("/proc/self/exe", out, size);
+    if (n <= 0 || (size_t)n >= size) {
+        errno = n > 0 ? ENAMETOOLONG : errno;
+        return false;
+    }
+    size_t len = (size_t)n;
+    out[len] = '\0';
+    if (access(out, X_OK) == 0)
+        return true;
+    if (len > tail && strcmp(out + len - tail, gone) == 0)
+        out[len - tail] = '\0';
+    return access(out, X_OK) == 0;
 }
 
 void lookup_config(const char *base, char *out, size_t size)
@@ -42,10 +62,8 @@ bool lookup_folder(const char *name, const char *config, char *out, size_t size)
     char program[PATH_MAX], relative[64];
     if (config[0] && folder_beside(config, name, out, size))
         return true;
-    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (len <= 0)
+    if (!lookup_program(program, sizeof program))
         return false;
-    program[len] = '\0';
     for (int i = 0; i < 3; i++) {
         snprintf(relative, sizeof relative, "%s%s", near[i], name);
         if (folder_beside(program, relative, out, size))

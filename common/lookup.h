@@ -1,9 +1,13 @@
-/* Where a program's files lie when nobody says: its configuration, and the camera profiles.
- * The same rule for both agents, called once at start and again at a reload. */
+/* Where a program's files lie when nobody says: itself, its configuration, and the camera profiles.
+ * The same rule for both agents, called at start, at a reload, and where the program is named. */
 #ifndef SKYFERRY_LOOKUP_H
 #define SKYFERRY_LOOKUP_H
 
 #include "common/camera.h"
+
+/* The running program's own path, to be named or run again. Where an upgrade has replaced the file
+ * meanwhile it is the new one's. False, with errno set, while there is no program there. */
+bool lookup_program(char *out, size_t size);
 
 /* The first of ~/.config/skyferry/BASE and /etc/skyferry/BASE that is a file; "" when
  * neither is. base: "push.conf". */

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/fsutil.h"
+#include "common/lookup.h"
 #include "pull/catalogue.h"
 #include "pull/command.h"
 #include "pull/commands.h"
@@ -280,8 +281,8 @@ static void check_jobs(struct findings *f)
 static void show_key_line(struct findings *f)
 {
     char program[PULL_PATH], config[PULL_PATH] = "";
-    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    program[n > 0 ? n : 0] = '\0';
+    if (!lookup_program(program, sizeof program))
+        snprintf(program, sizeof program, "skyferry-pull");
     if (f->s->config[0] && !realpath(f->s->config, config))
         config[0] = '\0';
     printf("\nOne line of ~/.ssh/authorized_keys lets the telescope's key do this and nothing "

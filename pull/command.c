@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/fsutil.h"
+#include "common/lookup.h"
 
 void command_free(struct command *c)
 {
@@ -182,10 +183,8 @@ static bool can_run(const char *path)
 static bool beside_us(const char *program, char *out, size_t size)
 {
     char self[4096];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (len <= 0)
+    if (!lookup_program(self, sizeof self))
         return false;
-    self[len] = '\0';
     int folder = (int)(fs_basename(self) - self);
     return (size_t)snprintf(out, size, "%.*s%s", folder, self, program) < size && can_run(out);
 }

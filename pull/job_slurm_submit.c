@@ -6,6 +6,7 @@
 #include "common/crashpoint.h"
 #include "common/fsutil.h"
 #include "common/log.h"
+#include "common/lookup.h"
 #include "pull/job_slurm.h"
 #include "pull/job_template.h"
 
@@ -16,10 +17,8 @@ enum status slurm_script(const struct pull_settings *s, const char *folder, int 
 {
     char self[PULL_PATH];
     struct buf text = {0};
-    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (len <= 0)
+    if (!lookup_program(self, sizeof self))
         return fault_errno(why, ST_RETRY, "cannot tell where skyferry-pull lies");
-    self[len] = '\0';
     struct script_values v = {fs_basename(folder), folder, key, self, first};
     const struct batch_dialect *d = dialect_find(s->runner);
     enum status st = template_fill(s, &v, &text, why);
