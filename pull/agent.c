@@ -13,6 +13,7 @@
 #include "pull/drops.h"
 #include "pull/early.h"
 #include "pull/flow.h"
+#include "pull/identity.h"
 #include "pull/intake.h"
 #include "pull/job.h"
 #include "pull/lease.h"
@@ -161,6 +162,8 @@ enum status agent_open(const struct pull_settings *s, struct agent **out, struct
         warn_of_remote(s);
     if (st == ST_OK)
         st = catalogue_open(s->catalogue, false, &a->cat, why);
+    if (st == ST_OK)
+        st = identity_settle(s, a->cat, why);
     if (st == ST_OK)
         st = loop_open(&a->loop, why);
     if (st == ST_OK)

@@ -102,8 +102,13 @@ static const char schema_7[] =
     " copied_ns INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX copies_night ON copies (night);";
 
+/* What tells a store's own catalogue from another node's. */
+static const char schema_8[] =
+    "CREATE TABLE identity (id TEXT NOT NULL);"
+    "INSERT INTO identity VALUES (lower(hex(randomblob(16))));";
+
 static const char *const migrations[] = {schema_1, schema_2, schema_3, schema_4, schema_5,
-                                         schema_6, schema_7, NULL};
+                                         schema_6, schema_7, schema_8, NULL};
 
 const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first", "stored",
                                          "indexed", "placed", "done", "renewed"};
@@ -145,6 +150,20 @@ void catalogue_close(struct catalogue **c)
     db_close(&(*c)->db);
     free(*c);
     *c = NULL;
+}
+
+static bool take_id(void *ctx, const struct db_row *row)
+{
+    snprintf(ctx, CATALOGUE_ID, "%s", db_col_text(row, 0));
+    return false;
+}
+
+enum status catalogue_id(struct catalogue *c, char out[CATALOGUE_ID], struct fault *why)
+{
+    out[0] = '\0';
+    enum status st = db_each(c->db, why, take_id, out, "SELECT id FROM identity", "");
+    return st == ST_OK && !out[0] ? fault(why, ST_FATAL, "the catalogue has no id: skyferry-pull "
+                                          "rebuild makes it anew") : st;
 }
 
 enum status catalogue_begin(struct catalogue *c, struct fault *why)

@@ -14,6 +14,9 @@ struct catalogue;
 enum status catalogue_open(const char *path, bool read_only, struct catalogue **out,
                            struct fault *why);
 void catalogue_close(struct catalogue **c);
+#define CATALOGUE_ID 33
+/* Tells this catalogue from any other, also from one rebuilt for the same store. */
+enum status catalogue_id(struct catalogue *c, char out[CATALOGUE_ID], struct fault *why);
 
 /* One transaction; nested calls join the outer one. */
 enum status catalogue_begin(struct catalogue *c, struct fault *why);

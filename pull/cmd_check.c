@@ -13,6 +13,7 @@
 #include "pull/catalogue.h"
 #include "pull/command.h"
 #include "pull/commands.h"
+#include "pull/identity.h"
 #include "pull/lease.h"
 
 struct findings {
@@ -159,6 +160,8 @@ static void check_state(struct findings *f)
     } else if (catalogue_open(s->catalogue, true, &cat, &why) != ST_OK) {
         bad(f, true, "catalogue: %s", why.text);
         remedy("stop the daemon; skyferry-pull rebuild makes it again from the files");
+    } else if (identity_check(s, cat, &why) != ST_OK) {
+        bad(f, true, "%s", why.text);
     } else {
         good(f, "catalogue: %s (%s)", s->catalogue, kind);
     }

@@ -351,7 +351,8 @@ static int perform(struct copycals *c)
     struct lease_holder other;
     struct fault why = {0};
     c->why = &why;
-    bool elsewhere = !c->dry && fs_lock_holder(c->s->lock) == 0 && lease_read(c->s->root, &other);
+    bool elsewhere = !c->dry && fs_lock_holder(c->s->lock) == 0 &&
+                     lease_read(c->s->root, c->s->lease_seconds, &other) && !other.expired;
     enum status st = ST_OK;
     if (elsewhere)
         st = fault(&why, ST_RETRY, "the daemon of this store runs on %s and has the catalogue: do it "

@@ -11,6 +11,8 @@
 #include "common/fsutil.h"
 #include "pull/commands.h"
 #include "pull/copying.h"
+#include "pull/identity.h"
+#include "pull/lease.h"
 #include "pull/part.h"
 #include "pull/rebuild.h"
 #include "pull/renew.h"
@@ -21,6 +23,7 @@ struct rebuilding {
     const struct pull_settings *s;
     struct catalogue *cat;
     struct tree tree;
+    char id[CATALOGUE_ID];
     long exposures, ccds, placed, jobs, copies, skipped;
 };
 
@@ -269,14 +272,28 @@ static enum status build(struct rebuilding *r, const char *path, struct fault *w
         st = add_all(r, why);
     if (st == ST_OK)
         st = visit_rebuild(r->s, r->cat, &r->jobs, why);
+    if (st == ST_OK)
+        st = catalogue_id(r->cat, r->id, why);
     catalogue_close(&r->cat);
     tree_free(&r->tree);
     return st;
 }
 
+/* In this order: cut short, the store still names a catalogue that is not there, and a daemon asks
+ * for another rebuild. */
+static enum status put_in_place(struct rebuilding *r, const char *fresh, const char *old,
+                                struct fault *why)
+{
+    enum status st = put_aside(r->s->catalogue, old, why);
+    if (st == ST_OK)
+        st = fs_rename(fresh, r->s->catalogue, why);
+    return st == ST_OK ? identity_claim(r->s, r->id, why) : st;
+}
+
 static enum status rebuild(struct rebuilding *r, struct fault *why)
 {
     char fresh[PULL_PATH], old[PULL_PATH];
+    struct lease *lease = NULL;
     int lock = -1;
     pull_text(fresh, sizeof fresh, "%s/rebuild.db", r->s->state);
     pull_text(old, sizeof old, "%s/catalogue.db.old", r->s->state);
@@ -284,11 +301,14 @@ static enum status rebuild(struct rebuilding *r, struct fault *why)
     if (st == ST_OK)
         st = fs_lock(r->s->lock, &lock, why);
     if (st == ST_OK)
+        st = lease_take(r->s->root, r->s->lease_seconds, &lease, why);
+    if (st == ST_OK)
         st = build(r, fresh, why);
     if (st == ST_OK)
-        st = put_aside(r->s->catalogue, old, why);
+        st = lease_sure(lease, why);
     if (st == ST_OK)
-        st = fs_rename(fresh, r->s->catalogue, why);
+        st = put_in_place(r, fresh, old, why);
+    lease_release(&lease);
     if (lock >= 0)
         close(lock);
     return st;
@@ -306,7 +326,7 @@ int command_rebuild(struct invocation *in)
                          : fault_errno(&why, ST_RETRY, "no store at '%s'", in->s.root);
     if (st != ST_OK) {
         fprintf(stderr, "skyferry-pull: %s%s\n", why.text,
-                st == ST_WAIT ? "; stop it first (systemctl stop skyferry-pull)" : "");
+                fs_lock_holder(in->s.lock) ? "; stop it first (systemctl stop skyferry-pull)" : "");
         return EXIT_FAILED;
     }
     printf("%ld exposures, %ld of %ld ccds placed, %ld jobs; %s holds them now, the one before is "

@@ -339,7 +339,7 @@ static int perform(struct errand *e)
         st = agent_open(&e->in->s, &a, &why);
     if (st == ST_OK)
         st = do_it(e, a, &why);
-    else if (st == ST_WAIT)
+    else if (st == ST_WAIT && fs_lock_holder(e->in->s.lock)) /* else it works on another machine */
         st = leave_it(e, &cat, &why);
     if (st == ST_OK && e->count > 0 && !(cat && option_value(e->in, OPT_NO_WAIT)))
         bad = print_ends(e);

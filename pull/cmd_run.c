@@ -31,7 +31,7 @@ int command_run(struct invocation *in)
         log_error(AT(.stage = "agent"), "%s", why.text);
     else
         log_info(AT(.stage = "agent"), "ended");
-    return st == ST_OK ? EXIT_DONE : EXIT_FAILED;
+    return st == ST_OK ? EXIT_DONE : st == ST_REJECT ? EXIT_USAGE : EXIT_FAILED;
 }
 
 /* Lanes come and go many times a night: one log file a day for all of them, beside the

@@ -453,6 +453,7 @@ static void a_catalogue_of_before_is_taken_over(void **state)
 {
     (void)state;
     static const char *const back[] = {
+        "DROP TABLE identity",
         "DROP TABLE bundles", "ALTER TABLE exposures DROP COLUMN exact",
         "ALTER TABLE exposures DROP COLUMN renewed_ns", "ALTER TABLE ccds DROP COLUMN made_from",
         "ALTER TABLE jobs DROP COLUMN batch", "ALTER TABLE jobs DROP COLUMN batch_state",

@@ -440,8 +440,9 @@ static void two_agents_on_one_store(void **state)
     assert_int_equal(agent_open(s, &b, &why), ST_WAIT);
     assert_non_null(strstr(why.text, "works in this store"));
     agent_close(&a);
-    OK(agent_open(s, &b, &why));
-    agent_close(&b);
+    assert_int_equal(agent_open(s, &b, &why), ST_REJECT); /* it knows nothing of what is there */
+    assert_non_null(strstr(why.text, "is not this store's"));
+    assert_false(is_there());
     free(s);
 }
 

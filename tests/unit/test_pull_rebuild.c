@@ -234,6 +234,67 @@ static void a_running_daemon_is_not_pulled_from_under(void **state)
     assert_int_equal(exposure_named("exp_9000").state, EX_DONE);
 }
 
+/* Its flock is not seen here, its lease is. */
+static void nor_is_one_on_another_machine(void **state)
+{
+    static const char lease[] = "host login2\npid 1\nsystem another\nid 77\nseconds 3600\n";
+    (void)state;
+    char before[CATALOGUE_ID], after[CATALOGUE_ID];
+    struct catalogue *c;
+    TRY(catalogue_open(settings.catalogue, true, &c, WHY));
+    TRY(catalogue_id(c, before, WHY));
+    catalogue_close(&c);
+    TRY(fs_write_file(in_store("daemon.lease"), lease, strlen(lease), false, WHY));
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_FAILED);
+    assert_said("login2 (process 1) works in this store");
+    TRY(catalogue_open(settings.catalogue, true, &c, WHY));
+    TRY(catalogue_id(c, after, WHY));
+    catalogue_close(&c);
+    assert_string_equal(before, after);
+    /* Nor is it asked by way of a catalogue that is not its own. */
+    assert_int_equal(call(command_reprocess, OPTIONS({OPT_NAME, "exp_9000", "name"}), NULL),
+                     EXIT_FAILED);
+    assert_said("login2 (process 1) works in this store");
+}
+
+static void set_node(const char *name)
+{
+    snprintf(settings.state, sizeof settings.state, "%.400s/%s", dir.dir, name);
+    snprintf(settings.catalogue, sizeof settings.catalogue, "%.4000s/catalogue.db", settings.state);
+    snprintf(settings.lock, sizeof settings.lock, "%.4000s/lock", settings.state);
+}
+
+static void assert_not_the_stores(void)
+{
+    struct agent *a = NULL;
+    assert_int_equal(agent_open(&settings, &a, WHY), ST_REJECT);
+    assert_null(a);
+    assert_non_null(strstr((WHY)->text, "is not this store's"));
+    assert_non_null(strstr((WHY)->text, "skyferry-pull rebuild"));
+    assert_false(exists("daemon.lease"));
+    assert_int_equal(call(command_run, NULL, NULL), EXIT_USAGE);
+}
+
+static void only_the_stores_own_catalogue_works(void **state)
+{
+    (void)state;
+    struct agent *a = NULL;
+    set_node("node2");
+    assert_not_the_stores(); /* to an empty one everything would be new */
+    call(command_check, NULL, NULL);
+    assert_said("FAIL  the catalogue");
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("2 exposures, 4 of 4 ccds placed, 4 jobs");
+    TRY(agent_open(&settings, &a, WHY));
+    agent_close(&a);
+    set_node("node3");
+    assert_not_the_stores();
+    set_node("node2");
+    TRY(agent_open(&settings, &a, WHY));
+    agent_close(&a);
+    assert_int_equal(exposure_named("exp_9000").state, EX_DONE);
+}
+
 static void a_store_that_is_not_there_is_no_empty_store(void **state)
 {
     (void)state;
@@ -345,6 +406,8 @@ int main(void)
         NIGHT_OF(what_a_batch_system_has_is_taken_up),
         NIGHT_OF(other_templates_find_the_files_all_the_same),
         NIGHT_OF(a_running_daemon_is_not_pulled_from_under),
+        NIGHT_OF(nor_is_one_on_another_machine),
+        NIGHT_OF(only_the_stores_own_catalogue_works),
         NIGHT_OF(a_store_that_is_not_there_is_no_empty_store),
         NIGHT_OF(a_damaged_catalogue_can_be_rebuilt),
         NIGHT_OF(folders_of_an_earlier_round_are_no_jobs),
