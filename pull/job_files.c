@@ -153,6 +153,10 @@ enum status job_write_end(const struct pull_settings *s, const struct job *j, st
     json_object_set_new(root, "attempts", json_integer(j->attempts));
     json_object_set_new(root, "started_ns", json_integer(j->started_ns));
     json_object_set_new(root, "ended_ns", json_integer(j->ended_ns));
+    json_object_set_new(root, "exit_status", json_integer(j->exit_status));
+    set_text(root, "batch", j->batch);
+    set_text(root, "batch_state", j->batch_state);
+    set_text(root, "node", j->node);
     job_path(s, j, "end.json", path);
     enum status st = write_json(path, root, why);
     json_decref(root);
@@ -191,6 +195,12 @@ static void read_order(const struct pull_settings *s, struct job *j)
     j->started_ns = r.started_ns;
 }
 
+static void read_text(const json_t *root, const char *key, char *out, size_t size)
+{
+    const char *text = json_string_value(json_object_get(root, key));
+    pull_text(out, size, "%s", text ? text : "");
+}
+
 static void read_end(const struct pull_settings *s, struct job *j)
 {
     char path[PULL_PATH];
@@ -198,13 +208,17 @@ static void read_end(const struct pull_settings *s, struct job *j)
     job_path(s, j, "end.json", path);
     json_t *end = load(path, &why);
     const char *state = json_string_value(json_object_get(end, "state"));
-    const char *reason = json_string_value(json_object_get(end, "reason"));
     j->state = JOB_WAITING;
     if (state && strcmp(state, "done") == 0)
         j->state = JOB_DONE;
     else if (state && strcmp(state, "failed") == 0)
         j->state = JOB_FAILED;
-    pull_text(j->reason, sizeof j->reason, "%s", reason ? reason : "");
+    const json_t *status = json_object_get(end, "exit_status");
+    j->exit_status = status ? (int)json_integer_value(status) : -1;
+    read_text(end, "reason", j->reason, sizeof j->reason);
+    read_text(end, "batch", j->batch, sizeof j->batch);
+    read_text(end, "batch_state", j->batch_state, sizeof j->batch_state);
+    read_text(end, "node", j->node, sizeof j->node);
     j->attempts = (int)json_integer_value(json_object_get(end, "attempts"));
     j->started_ns = json_integer_value(json_object_get(end, "started_ns"));
     j->ended_ns = json_integer_value(json_object_get(end, "ended_ns"));
