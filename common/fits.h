@@ -99,6 +99,9 @@ enum status fits_read_header(int fd, const struct fits_hdu *hdu, struct fits_hea
 /* Checks DATASUM and CHECKSUM where present (FITS checksum convention, standard
  * 4.4.2.7) over an HDU's bytes. REJECT when one is present and wrong; OK otherwise. */
 enum status fits_check_sums(const void *hdu_bytes, size_t len, struct fault *why);
+/* The same of a header's bytes, whole blocks, with its data unit's sum known. */
+enum status fits_check_head(const void *head_bytes, size_t len, uint32_t datasum,
+                            struct fault *why);
 
 /* DATASUM of a data unit that comes in pieces of any length: start with {0}; the padding is
  * zeros and so adds nothing. */

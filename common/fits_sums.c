@@ -121,6 +121,35 @@ static bool stated_datasum(const struct fits_header *h, uint64_t *out)
     return true;
 }
 
+static enum status check(const struct fits_header *h, const void *head, size_t len, uint32_t data,
+                         struct fault *why)
+{
+    uint64_t stated;
+    char text[24];
+    if (stated_datasum(h, &stated) && stated != data)
+        return fault(why, ST_REJECT,
+                     "DATASUM is wrong: the header says %" PRIu64 ", the data give %" PRIu32, stated,
+                     data);
+    uint32_t whole = fits_sum(head, len, data);
+    if (fits_header_text(h, "CHECKSUM", text, sizeof text) && text[0] && whole != 0 &&
+        whole != UINT32_MAX)
+        return fault(why, ST_REJECT,
+                     "CHECKSUM is wrong: the HDU's sum is 0x%08" PRIx32 " where it must be all ones",
+                     whole);
+    return ST_OK;
+}
+
+enum status fits_check_head(const void *head_bytes, size_t len, uint32_t datasum,
+                            struct fault *why)
+{
+    struct fits_header h = {0};
+    enum status st = fits_header_parse(head_bytes, len, &h, why);
+    if (st == ST_OK)
+        st = check(&h, head_bytes, len, datasum, why);
+    fits_header_free(&h);
+    return st;
+}
+
 enum status fits_check_sums(const void *hdu_bytes, size_t len, struct fault *why)
 {
     struct fits_header h = {0};
@@ -131,27 +160,12 @@ enum status fits_check_sums(const void *hdu_bytes, size_t len, struct fault *why
     const unsigned char *bytes = hdu_bytes;
     uint64_t stated;
     char text[24];
-    bool has_datasum = stated_datasum(&h, &stated);
-    bool has_checksum = fits_header_text(&h, "CHECKSUM", text, sizeof text) && text[0];
-    if (!has_datasum && !has_checksum)
-        goto out;
-    if (len % FITS_BLOCK || head > len) {
+    bool has_any = stated_datasum(&h, &stated) ||
+                   (fits_header_text(&h, "CHECKSUM", text, sizeof text) && text[0]);
+    if (has_any && (len % FITS_BLOCK || head > len))
         st = fault(why, ST_REJECT, "%zu bytes are no whole number of FITS blocks", len);
-        goto out;
-    }
-    uint32_t data = fits_sum(bytes + head, len - head, 0);
-    if (has_datasum && stated != data) {
-        st = fault(why, ST_REJECT,
-                   "DATASUM is wrong: the header says %" PRIu64 ", the data give %" PRIu32, stated,
-                   data);
-        goto out;
-    }
-    uint32_t whole = fits_sum(bytes, head, data);
-    if (has_checksum && whole != 0 && whole != UINT32_MAX)
-        st = fault(why, ST_REJECT,
-                   "CHECKSUM is wrong: the HDU's sum is 0x%08" PRIx32 " where it must be all ones",
-                   whole);
-out:
+    else if (has_any)
+        st = check(&h, bytes, head, fits_sum(bytes + head, len - head, 0), why);
     fits_header_free(&h);
     return st;
 }

@@ -9,6 +9,7 @@
 
 #define SIP_ORDER 9 /* most that the convention allows */
 #define SIDE (SIP_ORDER + 1)
+#define AXES 9 /* that a card of one digit can name */
 
 /* c[p][q] is the coefficient of x^p y^q. */
 struct poly {
@@ -20,7 +21,8 @@ struct sip {
     struct poly forward[2]; /* A, B */
     int64_t order[2];       /* -1: no A_ORDER, B_ORDER */
     bool any;               /* there is a SIP card, or a CTYPE that says so */
-    double cd[2][2];
+    int axes;               /* that the header describes: two of the sky, and what else there is */
+    double cd[AXES][AXES];
     bool has_cd;            /* as it stands; else made of CDELTi with PCi_j or CROTA2 */
 };
 
@@ -77,11 +79,11 @@ static enum status number_or(const struct fits_header *h, const char *key, doubl
     return ST_OK;
 }
 
-/* PVi_m of the primary description: "PV1_12". */
+/* PVi_m of the primary description: "PV1_12", not "PV1_12A". */
 static bool is_pv(const char *key)
 {
     return strncmp(key, "PV", 2) == 0 && (key[2] == '1' || key[2] == '2') && key[3] == '_' &&
-           isdigit((unsigned char)key[4]);
+           isdigit((unsigned char)key[4]) && key[4 + strspn(key + 4, "0123456789")] == '\0';
 }
 
 /* ---- reading SIP ---- */
@@ -135,6 +137,64 @@ static enum status check_orders(const struct sip *s, struct fault *why)
     return ST_OK;
 }
 
+/* FITS standard 4.0, section 8.2: the most of NAXIS, WCSAXES and what other cards name. */
+static int count_axes(const struct fits_header *h)
+{
+    static const char *const counts[] = {"NAXIS", "ZNAXIS", "WCSAXES"};
+    static const char *const named[] = {"CTYPE", "CRPIX", "CRVAL", "CDELT"};
+    int64_t axes = 2, value;
+    for (int i = 0; i < 3; i++)
+        if (fits_header_int(h, counts[i], &value) && value > axes)
+            axes = value;
+    for (int axis = 3; axis <= AXES; axis++)
+        for (int i = 0; i < 4; i++) {
+            char key[16];
+            snprintf(key, sizeof key, "%s%d", named[i], axis);
+            if (axis > axes && fits_header_find(h, key) >= 0)
+                axes = axis;
+        }
+    return axes < AXES ? (int)axes : AXES;
+}
+
+/* The distortion moves behind the matrix: another axis must not meet it there. */
+static enum status check_axes(const struct fits_header *h, struct sip *s, struct fault *why)
+{
+    s->axes = count_axes(h);
+    for (int k = 0; k < 2 * AXES * AXES; k++) {
+        int i = k / 2 % AXES, j = k / 2 / AXES;
+        char key[16];
+        double value;
+        if ((i < 2) == (j < 2))
+            continue;
+        snprintf(key, sizeof key, "%s%d_%d", k % 2 ? "PC" : "CD", i + 1, j + 1);
+        if (number_or(h, key, 0, &value, why) != ST_OK)
+            return ST_REJECT;
+        if (value != 0)
+            return fault(why, ST_REJECT, "%s mixes the sky's axes with another one, which TPV would "
+                         "distort, too", key);
+    }
+    return ST_OK;
+}
+
+/* Beside CDi_j of the sky's axes one that is missing counts as 0, where CDELTi and PCi_j had made
+ * it 1. */
+static enum status read_other_axes(const struct fits_header *h, struct sip *s, struct fault *why)
+{
+    for (int i = 2; i < s->axes; i++)
+        for (int j = 2; j < s->axes; j++) {
+            char key[16];
+            double delt, pc;
+            snprintf(key, sizeof key, "CDELT%d", i + 1);
+            if (number_or(h, key, 1, &delt, why) != ST_OK)
+                return ST_REJECT;
+            snprintf(key, sizeof key, "PC%d_%d", i + 1, j + 1);
+            if (number_or(h, key, i == j, &pc, why) != ST_OK)
+                return ST_REJECT;
+            s->cd[i][j] = delt * pc;
+        }
+    return ST_OK;
+}
+
 /* The linear part, as CDi_j, as CDELTi with PCi_j, or with the old CROTA2. */
 static enum status read_matrix(const struct fits_header *h, struct sip *s, struct fault *why)
 {
@@ -173,7 +233,7 @@ static enum status read_matrix(const struct fits_header *h, struct sip *s, struc
                           : i == j ? delt[i] * cos(turn)
                                    : (i ? delt[0] : -delt[1]) * sin(turn);
         }
-    return ST_OK;
+    return read_other_axes(h, s, why);
 }
 
 /* ---- what must hold besides ---- */
@@ -250,7 +310,8 @@ static enum status read_sip(const struct fits_header *h, struct sip *s, struct f
     if (st != ST_OK || !s->any)
         return st;
     if ((st = check_ctypes(h, why)) == ST_OK && (st = check_orders(s, why)) == ST_OK &&
-        (st = check_units(h, why)) == ST_OK && (st = check_others(h, why)) == ST_OK)
+        (st = check_units(h, why)) == ST_OK && (st = check_others(h, why)) == ST_OK &&
+        (st = check_axes(h, s, why)) == ST_OK)
         st = read_matrix(h, s, why);
     return st;
 }
@@ -334,23 +395,33 @@ static bool add_pv(struct fits_header *h, int axis, const struct poly *f)
     return true;
 }
 
-/* wcslib 7.12 takes CROTA2 beside TPV for something else: the matrix is then said as CDi_j. */
-static bool is_old_matrix(const char *card)
+/* A keyword of this form, where '#' stands for a digit. */
+static bool has_form(const char *card, const char *form)
 {
-    static const char *const keys[] = {"CDELT1", "CDELT2", "CROTA1", "CROTA2", "PC1_1", "PC1_2",
-                                       "PC2_1", "PC2_2"};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
-        if (fits_card_is(card, keys[i]))
-            return true;
-    return false;
+    char key[FITS_CARD + 1];
+    fits_card_keyword(card, key);
+    for (size_t i = 0; form[i]; i++)
+        if (form[i] == '#' ? !isdigit((unsigned char)key[i]) : key[i] != form[i])
+            return false;
+    return key[strlen(form)] == '\0';
+}
+
+/* What would no longer be right. wcslib 7.12 takes CROTA2 beside TPV for something else, and no
+ * standard has it beside CDi_j: the matrix is said as these. ZHECKSUM is the sum of the image's header as it was before compression. */
+static bool is_overtaken(const struct sip *s, const char *card)
+{
+    return has_form(card, "CROTA#") || has_form(card, "ZHECKSUM") ||
+           (!s->has_cd && (has_form(card, "CDELT#") || has_form(card, "PC#_#")));
 }
 
 static bool add_distortion(struct fits_header *h, const struct sip *s, const struct poly f[2])
 {
-    for (int i = 0; !s->has_cd && i < 4; i++) {
-        char key[8];
-        snprintf(key, sizeof key, "CD%d_%d", i / 2 + 1, i % 2 + 1);
-        if (!fits_header_add_real(h, key, s->cd[i / 2][i % 2], "of CDELTi and the rotation"))
+    for (int k = 0; !s->has_cd && k < AXES * AXES; k++) {
+        int i = k / AXES, j = k % AXES;
+        char key[16];
+        snprintf(key, sizeof key, "CD%d_%d", i + 1, j + 1);
+        if (((i < 2 && j < 2) || s->cd[i][j] != 0) &&
+            !fits_header_add_real(h, key, s->cd[i][j], "of CDELTi and the rotation"))
             return false;
     }
     return add_pv(h, 0, &f[0]) && add_pv(h, 1, &f[1]);
@@ -382,7 +453,7 @@ static bool write_cards(const struct fits_header *in, const struct sip *s, const
         } else if (is_sip_card(card)) {
             ok = given || add_distortion(out, s, f);
             given = true;
-        } else if (s->has_cd || !is_old_matrix(card)) {
+        } else if (!is_overtaken(s, card)) {
             ok = fits_header_append(out, card);
         }
     }
@@ -410,48 +481,19 @@ enum status fits_tpv_header(const struct fits_header *in, struct fits_header *ou
     return ST_OK;
 }
 
-/* ---- a whole HDU ---- */
-
-/* The sum's 16 characters are zeros while it is made. */
-static void renew_checksum(struct fits_header *h, struct buf *out, size_t head_at,
-                           uint32_t datasum)
+bool fits_tpv_write(const struct fits_header *changed, uint32_t datasum, struct buf *out)
 {
-    long index = fits_header_find(h, "CHECKSUM");
+    size_t at = out->len;
+    if (!fits_header_write(changed, out))
+        return false;
+    long index = fits_header_find(changed, "CHECKSUM");
     if (index < 0)
-        return;
-    unsigned char *head = out->data + head_at;
+        return true;
+    unsigned char *head = out->data + at;
     char card[FITS_CARD + 1];
+    /* Its 16 characters are zeros while the sum is made. */
     snprintf(card, sizeof card, "%-80.80s", "CHECKSUM= '0000000000000000'   / HDU checksum");
     memcpy(head + (size_t)index * FITS_CARD, card, FITS_CARD);
-    fits_sum_header(head, out->len - head_at, (size_t)index, datasum);
-}
-
-enum status fits_tpv_hdu(const struct buf *hdu, struct buf *out, bool *converted,
-                         struct fault *why)
-{
-    struct fits_header in = {0}, changed = {0};
-    *converted = false;
-    enum status st = fits_header_parse(hdu->data, hdu->len, &in, why);
-    size_t head = (in.count + 36) / 36 * FITS_BLOCK, at = out->len;
-    if (st == ST_OK && (head > hdu->len || hdu->len % FITS_BLOCK))
-        st = fault(why, ST_REJECT, "it ends within a block of %d bytes", FITS_BLOCK);
-    if (st == ST_OK)
-        st = fits_tpv_header(&in, &changed, converted, why);
-    if (st == ST_OK && *converted)
-        st = fits_check_sums(hdu->data, hdu->len, why);
-    if (st != ST_OK || !*converted)
-        goto out;
-    if (!fits_header_write(&changed, out)) {
-        st = fault(why, ST_RETRY, "out of memory");
-        goto out;
-    }
-    renew_checksum(&changed, out, at, fits_sum(hdu->data + head, hdu->len - head, 0));
-    if (!buf_append(out, hdu->data + head, hdu->len - head)) {
-        out->len = at;
-        st = fault(why, ST_RETRY, "out of memory");
-    }
-out:
-    fits_header_free(&changed);
-    fits_header_free(&in);
-    return st;
+    fits_sum_header(head, out->len - at, (size_t)index, datasum);
+    return true;
 }

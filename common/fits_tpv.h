@@ -14,17 +14,16 @@
 
 /* *converted is false, and *out empty, when the header has nothing of SIP. Else *out (the
  * caller's to free) is the header with the CTYPEs renamed, the SIP cards gone, PVi_m in the place
- * of the first of them and every other card as it was (but CDELTi, PCi_j and CROTAi become CDi_j);
- * CHECKSUM too, which is then wrong.
+ * of the first of them and every other card as it was, but for CROTAi and a tiled image's ZHECKSUM,
+ * which go, and CDELTi and PCi_j, which become CDi_j; CHECKSUM too, which is then wrong.
  * REJECT, with the card named, when only part of SIP is there, a card is no number, is there
- * twice or contradicts another, or TPV cannot hold it: a degree above 7, a second distortion. */
+ * twice or contradicts another, or TPV cannot hold it: a degree above 7, a second distortion, a
+ * matrix that joins the sky's axes with a third one. */
 enum status fits_tpv_header(const struct fits_header *in, struct fits_header *out, bool *converted,
                             struct fault *why);
 
-/* One HDU's bytes with such a header: header and data unit appended to out, the data as they
- * were, CHECKSUM made right where there was one. REJECT also when CHECKSUM or DATASUM is wrong
- * before. Nothing is appended when *converted is false. */
-enum status fits_tpv_hdu(const struct buf *hdu, struct buf *out, bool *converted,
-                         struct fault *why);
+/* Such a header's bytes, whole blocks, appended to out; CHECKSUM, where there is one, made right for
+ * a data unit of this sum. False, and nothing appended, when memory is out. */
+bool fits_tpv_write(const struct fits_header *changed, uint32_t datasum, struct buf *out);
 
 #endif

@@ -46,37 +46,66 @@ static enum status put(struct conversion *c, const void *bytes, size_t len, stru
     return fault_errno(why, fs_write_grade(errno), "cannot write '%s'", c->draft.path);
 }
 
-/* What lies from `at` to the file's end, as it is. */
-static enum status put_rest(struct conversion *c, off_t at, struct fault *why)
+/* What lies in the old file from `at` to `end`: copied as it is, or (sum is given) only summed. */
+static enum status pass(struct conversion *c, off_t at, off_t end, struct fits_datasum *sum,
+                        struct fault *why)
 {
     static unsigned char piece[PIECE];
     enum status st = ST_OK;
-    while (st == ST_OK && at < c->st.st_size) {
-        size_t len = c->st.st_size - at < PIECE ? (size_t)(c->st.st_size - at) : PIECE;
+    while (st == ST_OK && at < end) {
+        size_t len = end - at < PIECE ? (size_t)(end - at) : PIECE;
         if (fs_pread_all(c->fd, piece, len, at) != 0)
             return fault_errno(why, ST_RETRY, "cannot read it at byte %lld", (long long)at);
-        st = put(c, piece, len, why);
+        if (sum)
+            fits_datasum_add(sum, piece, len);
+        else
+            st = put(c, piece, len, why);
         at += (off_t)len;
     }
     return st;
 }
 
+/* Only the headers are held in memory: a mosaic may be larger than that. */
+static enum status new_head(struct conversion *c, const struct fits_hdu *hdu, struct buf *out,
+                            bool *converted, struct fault *why)
+{
+    struct fits_hdu head = *hdu;
+    struct buf bytes = {0};
+    struct fits_header in = {0}, changed = {0};
+    struct fits_datasum sum = {0};
+    head.end = hdu->data;
+    *converted = false;
+    enum status st = fits_read_hdu(c->fd, &head, &bytes, why);
+    if (st == ST_OK)
+        st = fits_header_parse(bytes.data, bytes.len, &in, why);
+    if (st == ST_OK)
+        st = fits_tpv_header(&in, &changed, converted, why);
+    if (st == ST_OK && *converted)
+        st = pass(c, hdu->data, hdu->end, &sum, why);
+    if (st == ST_OK && *converted)
+        st = fits_check_head(bytes.data, bytes.len, fits_datasum_end(&sum), why);
+    if (st == ST_OK && *converted && !fits_tpv_write(&changed, fits_datasum_end(&sum), out))
+        st = fault(why, ST_RETRY, "out of memory");
+    fits_header_free(&changed);
+    fits_header_free(&in);
+    buf_free(&bytes);
+    return st;
+}
+
 static enum status put_hdu(struct conversion *c, const struct fits_hdu *hdu, struct fault *why)
 {
-    struct buf bytes = {0}, changed = {0};
-    bool converted = false;
-    enum status st = fits_read_hdu(c->fd, hdu, &bytes, why);
-    if (st == ST_OK)
-        st = fits_tpv_hdu(&bytes, &changed, &converted, why);
-    if (st == ST_OK)
-        st = converted ? put(c, changed.data, changed.len, why)
-                       : put(c, bytes.data, bytes.len, why);
-    else
+    struct buf head = {0};
+    bool converted;
+    enum status st = new_head(c, hdu, &head, &converted, why);
+    if (st != ST_OK)
         fault_within(why, "HDU %d%s%s%s: ", hdu->index, hdu->extname[0] ? " (" : "", hdu->extname,
                      hdu->extname[0] ? ")" : "");
+    if (st == ST_OK && converted)
+        st = put(c, head.data, head.len, why);
+    if (st == ST_OK)
+        st = pass(c, converted ? hdu->data : hdu->head, hdu->end, NULL, why);
     c->converted += converted;
-    buf_free(&changed);
-    buf_free(&bytes);
+    buf_free(&head);
     return st;
 }
 
@@ -91,7 +120,7 @@ static enum status put_file(struct conversion *c, struct fault *why)
         st = fault(why, ST_REJECT, "none of its %d headers has SIP: there is nothing to convert",
                    c->hdus);
     if (st == ST_OK)
-        st = put_rest(c, file.end, why);
+        st = pass(c, file.end, c->st.st_size, NULL, why);
     fits_file_free(&file);
     return st;
 }

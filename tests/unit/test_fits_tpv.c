@@ -87,11 +87,13 @@ static struct wcsprm *read_wcs(const struct fits_header *h, int *count)
     return wcs;
 }
 
-static void sky(struct wcsprm *wcs, double x, double y, double v[3])
+/* v: the direction, and the third axis's value or 0. */
+static void sky(struct wcsprm *wcs, double x, double y, double v[4])
 {
-    double pixel[2] = {x, y}, image[2], phi, theta, world[2];
+    double pixel[3] = {x, y, 3}, image[3], phi, theta, world[3] = {0};
     int stat;
-    assert_int_equal(wcsp2s(wcs, 1, 2, pixel, image, &phi, &theta, world, &stat), 0);
+    assert_int_equal(wcsp2s(wcs, 1, wcs->naxis, pixel, image, &phi, &theta, world, &stat), 0);
+    v[3] = world[2];
     double lng = world[0] * M_PI / 180, lat = world[1] * M_PI / 180;
     v[0] = cos(lat) * cos(lng);
     v[1] = cos(lat) * sin(lng);
@@ -119,9 +121,11 @@ static void assert_same_sky(const struct cards *c)
     struct wcsprm *sip = read_wcs(&in, &n_in), *tpv = read_wcs(&out, &n_out);
     for (double x = 0.5; x <= 2048.5; x += 128)
         for (double y = 0.5; y <= 4096.5; y += 128) {
-            double a[3], b[3];
+            double a[4], b[4];
             sky(sip, x, y, a);
             sky(tpv, x, y, b);
+            if (a[3] != b[3])
+                fail_msg("the third axis: %.17g became %.17g", a[3], b[3]);
             double apart = apart_mas(a, b);
             if (!(apart <= worst)) /* NaN, too */
                 worst = apart;
@@ -155,6 +159,71 @@ static void every_pixel_stays_where_it_was(void **state)
     assert_same_sky(&c);
     c = WITH(plain, "CRPIX1  = 9000.5", "CRPIX2  = -7000.5");
     assert_same_sky(&c);
+}
+
+/* The standard allows CROTAi beside nothing that TPV has. */
+static void an_old_rotation_beside_a_matrix_goes(void **state)
+{
+    (void)state;
+    struct cards c = WITH(plain, "CDELT1  = -7.3E-5", "CDELT2  = 7.2E-5", "CROTA1  = 31.0",
+                          "CROTA2  = 31.0");
+    struct fits_header in, out;
+    struct fault why;
+    bool converted;
+    assert_same_sky(&c);
+    header_of(&c, &in);
+    assert_int_equal(fits_tpv_header(&in, &out, &converted, &why), ST_OK);
+    assert_true(fits_header_find(&out, "CROTA1") < 0 && fits_header_find(&out, "CROTA2") < 0);
+    assert_true(fits_header_find(&out, "CDELT1") >= 0);
+    fits_header_free(&in);
+    fits_header_free(&out);
+}
+
+static void a_third_axis_keeps_its_scale(void **state)
+{
+    (void)state;
+    struct cards base = WITH(plain, "-CD1_1", "-CD1_2", "-CD2_1", "-CD2_2", "CDELT1  = -7.3E-5",
+                             "CDELT2  = 7.2E-5", "CTYPE3  = 'WAVE'", "CRVAL3  = 5.0E-7",
+                             "CRPIX3  = 1.0");
+    assert_same_sky(&base); /* whose CDELT3 is 1 */
+    struct cards c = WITH(base, "CDELT3  = 2.0E-9", "PC1_1   = 0.9", "PC1_2   = 0.3", "PC3_3   = 1.5");
+    assert_same_sky(&c);
+    c = WITH(base, "CDELT3  = 2.0E-9", "CROTA2  = 31.0");
+    assert_same_sky(&c);
+    c = WITH(plain, "CTYPE3  = 'WAVE'", "CRVAL3  = 5.0E-7", "CRPIX3  = 1.0", "CD3_3   = 2.0E-9");
+    assert_same_sky(&c);
+}
+
+static void another_description_has_its_own_pv(void **state)
+{
+    (void)state;
+    struct cards c = WITH(plain, "CTYPE1A = 'RA---TPV'", "PV1_1A  = 1.0", "PV1_12B = 0.1");
+    struct fits_header in, out;
+    struct fault why = {0};
+    bool converted;
+    double value;
+    header_of(&c, &in);
+    if (fits_tpv_header(&in, &out, &converted, &why) != ST_OK)
+        fail_msg("refused: %s", why.text);
+    assert_true(converted);
+    assert_true(fits_header_real(&out, "PV1_1A", &value) && fits_header_real(&out, "PV1_12B", &value));
+    fits_header_free(&in);
+    fits_header_free(&out);
+}
+
+/* funpack would make it the image's CHECKSUM again. */
+static void a_tiled_images_old_sum_goes(void **state)
+{
+    (void)state;
+    struct cards c = WITH(plain, "ZHECKSUM= 'abcdefghijklmnop'", "ZDATASUM= '12345   '");
+    struct fits_header in, out;
+    struct fault why;
+    bool converted;
+    header_of(&c, &in);
+    assert_int_equal(fits_tpv_header(&in, &out, &converted, &why), ST_OK);
+    assert_true(fits_header_find(&out, "ZHECKSUM") < 0 && fits_header_find(&out, "ZDATASUM") >= 0);
+    fits_header_free(&in);
+    fits_header_free(&out);
 }
 
 static void the_rest_of_the_header_stays(void **state)
@@ -224,6 +293,9 @@ static void what_is_not_whole_is_refused_by_name(void **state)
     assert_refused(WITH(plain, "PC1_1   = 1"), "only one of them");
     assert_refused(WITH(plain, "-CD1_1", "-CD1_2", "-CD2_1", "-CD2_2"), "scale is missing");
     assert_refused(WITH(plain, "PV1_1   = 1.0"), "PV1_1 stands beside");
+    assert_refused(WITH(plain, "CD1_3   = 1.0E-7"), "CD1_3 mixes the sky's axes");
+    assert_refused(WITH(plain, "-CD1_1", "-CD1_2", "-CD2_1", "-CD2_2", "CDELT1  = -7.3E-5",
+                        "CDELT2  = 7.2E-5", "CTYPE3  = 'WAVE'", "PC3_2   = 0.1"), "PC3_2 mixes");
     assert_refused(WITH(plain, "CPDIS1  = 'LOOKUP'"), "second distortion");
     assert_refused(WITH(plain, "CTYPE1A = 'RA---TAN-SIP'"), "CTYPE1A");
     assert_refused(WITH(plain, "A_2_0   = 1E300", "CD1_1   = 1E-5", "CD2_2   = 1E300"), "");
@@ -253,11 +325,12 @@ static void headers_without_sip_are_left_alone(void **state)
     }
 }
 
-static void pixels_and_sums_are_right(void **state)
+static void sums_are_right(void **state)
 {
     (void)state;
     struct cards c = plain;
     struct fits_image img = {0};
+    struct fits_header in, changed;
     struct buf file = {0}, out = {0};
     struct fault why = {0};
     bool converted;
@@ -266,18 +339,23 @@ static void pixels_and_sums_are_right(void **state)
     img.data = malloc(img.size);
     fill_pixels(&img, PIX_RANDOM);
     assert_int_equal(fits_image_file(NULL, &img, NULL, &file, &why), ST_OK);
+    size_t head = file.len - FITS_BLOCK;
+    uint32_t sum = fits_sum(file.data + head, FITS_BLOCK, 0);
+    assert_int_equal(fits_check_head(file.data, head, sum, &why), ST_OK);
+    assert_int_equal(fits_check_head(file.data, head, sum + 1, &why), ST_REJECT);
+    assert_int_equal(fits_header_parse(file.data, head, &in, &why), ST_OK);
+    assert_int_equal(fits_tpv_header(&in, &changed, &converted, &why), ST_OK);
     assert_true(buf_append(&out, "before", 6));
-    assert_int_equal(fits_tpv_hdu(&file, &out, &converted, &why), ST_OK);
-    assert_true(converted);
+    assert_true(fits_tpv_write(&changed, sum, &out));
     assert_int_equal((out.len - 6) % FITS_BLOCK, 0);
-    assert_memory_equal(out.data + out.len - FITS_BLOCK, img.data, img.size);
+    assert_true(buf_append(&out, file.data + head, FITS_BLOCK));
     if (fits_check_sums(out.data + 6, out.len - 6, &why) != ST_OK)
         fail_msg("%s", why.text);
-    size_t len = out.len;
-    file.data[file.len - FITS_BLOCK] ^= 1;
-    assert_int_equal(fits_tpv_hdu(&file, &out, &converted, &why), ST_REJECT);
-    assert_int_equal(out.len, len);
+    file.data[5 * 80 + 30] ^= 1; /* a comment */
+    assert_int_equal(fits_check_head(file.data, head, sum, &why), ST_REJECT);
     fits_image_free(&img);
+    fits_header_free(&in);
+    fits_header_free(&changed);
     buf_free(&file);
     buf_free(&out);
 }
@@ -286,10 +364,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pixel_stays_where_it_was),
+        cmocka_unit_test(an_old_rotation_beside_a_matrix_goes),
+        cmocka_unit_test(a_third_axis_keeps_its_scale),
+        cmocka_unit_test(another_description_has_its_own_pv),
+        cmocka_unit_test(a_tiled_images_old_sum_goes),
         cmocka_unit_test(the_rest_of_the_header_stays),
         cmocka_unit_test(what_is_not_whole_is_refused_by_name),
         cmocka_unit_test(headers_without_sip_are_left_alone),
-        cmocka_unit_test(pixels_and_sums_are_right),
+        cmocka_unit_test(sums_are_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
