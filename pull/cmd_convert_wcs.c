@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,9 +15,17 @@
 
 #define PIECE 1048576
 
+/* A file that this run has made: whatever path leads to it, it is no file to be replaced. */
+struct made {
+    dev_t dev;
+    ino_t ino;
+};
+
 struct conversion {
     const char *to; /* folder; NULL: the file's own */
     bool in_place, force;
+    struct made *made;
+    int made_count;
     /* of the file at work */
     int fd;
     struct stat st;
@@ -140,6 +149,37 @@ static enum status finish(struct conversion *c, const char *path, struct fault *
     return st;
 }
 
+static void note_made(struct conversion *c, const char *out)
+{
+    struct stat st;
+    if (stat(out, &st) == 0)
+        c->made[c->made_count++] = (struct made){st.st_dev, st.st_ino};
+}
+
+static enum status check_out(const struct conversion *c, const char *out, struct fault *why)
+{
+    struct stat st;
+    if (c->in_place || stat(out, &st) != 0)
+        return ST_OK;
+    for (int i = 0; i < c->made_count; i++)
+        if (c->made[i].dev == st.st_dev && c->made[i].ino == st.st_ino)
+            return fault(why, ST_REJECT, "'%s' was just made of another file and is kept: give them "
+                         "folders of their own", out);
+    return c->force ? ST_OK : fault(why, ST_REJECT, "'%s' is there already and is kept; --force "
+                                    "replaces it", out);
+}
+
+/* Replaced by name, a link would no longer lead where it did. */
+static enum status check_in(struct conversion *c, const char *path, struct fault *why)
+{
+    char to[4096];
+    if (!S_ISREG(c->st.st_mode))
+        return fault(why, ST_REJECT, "is no regular file");
+    ssize_t n = c->in_place ? readlink(path, to, sizeof to) : -1;
+    return n < 0 ? ST_OK : fault(why, ST_REJECT, "is a symbolic link, to '%.*s': --in-place wants "
+                                 "the file itself", (int)n, to);
+}
+
 static enum status convert(struct conversion *c, const char *path, char *out, size_t size,
                            struct fault *why)
 {
@@ -149,18 +189,20 @@ static enum status convert(struct conversion *c, const char *path, char *out, si
     c->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (c->fd < 0 || fstat(c->fd, &c->st) != 0)
         st = fault_errno(why, ST_RETRY, "cannot open it");
-    else if (!S_ISREG(c->st.st_mode))
-        st = fault(why, ST_REJECT, "is no regular file");
-    else if (!new_name(c, path, out, size))
+    if (st == ST_OK)
+        st = check_in(c, path, why);
+    if (st == ST_OK && !new_name(c, path, out, size))
         st = fault(why, ST_REJECT, "the new file's name is too long");
-    else if (!c->in_place && !c->force && access(out, F_OK) == 0)
-        st = fault(why, ST_REJECT, "'%s' is there already and is kept; --force replaces it", out);
+    if (st == ST_OK)
+        st = check_out(c, out, why);
     if (st == ST_OK && c->to)
         st = fs_mkdirs(c->to, why);
     if (st == ST_OK)
         st = fs_draft_open(&c->draft, out, why);
     if (st == ST_OK && (st = put_file(c, why)) == ST_OK)
         st = finish(c, path, why);
+    if (st == ST_OK)
+        note_made(c, out);
     if (c->draft.fd >= 0)
         fs_draft_drop(&c->draft);
     if (c->fd >= 0)
@@ -180,7 +222,8 @@ int command_convert_wcs(struct invocation *in)
                 : "--to and --in-place contradict each other");
         return EXIT_USAGE;
     }
-    for (int i = 0; i < in->operand_count; i++) {
+    c.made = calloc((size_t)in->operand_count, sizeof *c.made);
+    for (int i = 0; c.made && i < in->operand_count; i++) {
         const char *path = in->operands[i];
         char out[4096];
         struct fault why = {0};
@@ -191,6 +234,9 @@ int command_convert_wcs(struct invocation *in)
             fprintf(stderr, "skyferry-pull: %s: %s\n", path, why.text);
         }
     }
+    if (!c.made)
+        fprintf(stderr, "skyferry-pull: out of memory\n");
+    free(c.made);
     if (good == in->operand_count)
         return EXIT_DONE;
     return good > 0 ? EXIT_INCOMPLETE : EXIT_FAILED;

@@ -211,7 +211,7 @@ static void another_description_has_its_own_pv(void **state)
     fits_header_free(&out);
 }
 
-/* funpack would make it the image's CHECKSUM again. */
+/* Who restores the image's header would make it CHECKSUM again. */
 static void a_tiled_images_old_sum_goes(void **state)
 {
     (void)state;
