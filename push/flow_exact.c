@@ -131,12 +131,20 @@ static size_t asked_for_first(struct order_item *items, size_t count)
     return asked;
 }
 
+/* How many files of what a sweep asked for go together. */
+static size_t window(const struct flow *f)
+{
+    const struct camera *c = &f->config.camera;
+    size_t files = (size_t)f->config.policy.window * (camera_groups(c) ? (size_t)c->ccds : 1);
+    return files < FLOW_TRANSITS ? files : FLOW_TRANSITS;
+}
+
 void exact_send(struct flow *f, struct order_item *items, size_t count, bool busy)
 {
     bool on_idle = settings_exact_idle(&f->config.set) && f->o.only_request == 0;
     bool idle = on_idle && is_idle(f, busy);
     size_t asked = asked_for_first(items, count);
-    size_t under_way = (size_t)exact_under_way(f), room = asked ? (size_t)f->config.set.window : 1;
+    size_t under_way = (size_t)exact_under_way(f), room = asked ? window(f) : 1;
     if (busy || (!asked && !idle) || under_way >= room || !is_understood(f))
         return;
     for (size_t i = 0; i < (asked ? asked : count) && under_way < room; i++) {

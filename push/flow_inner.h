@@ -62,7 +62,7 @@ void flow_look_again(struct flow *f, int64_t id);
 
 /* The codec of this row: of its delivery, or of its exact data. */
 void flow_codec(const struct flow *f, const struct exposure *e, struct fidelity *out);
-/* Its bundle is encoded and shipped from now on, if there is room for it. */
+/* Its bundle is encoded and shipped from now on, if there is room for it. item: one file's. */
 void flow_begin(struct flow *f, const struct order_item *item);
 /* NULL: it is not under way. */
 struct transit *flow_transit(const struct flow *f, int64_t id);
@@ -89,9 +89,11 @@ enum status line_open(struct flow *f, struct fault *why);
 void line_learned(struct flow *f, const struct exposure *e, const struct encode_result *r);
 /* Sorts the exposures that wait and are under way, tells those under way, and starts no new ones. */
 void line_arrange(struct flow *f, struct order_item *items, size_t count);
-/* The bundles of what was overtaken must not keep the newest out of the spool. */
-void line_make_room(struct flow *f, const struct order_item *newest,
-                    const struct order_item *items, size_t count);
+/* The bundles of what was overtaken must not keep a file of the newest, of so many bytes, out of
+ * the spool. */
+void line_make_room(struct flow *f, int64_t bytes, const struct order_item *items, size_t count);
+/* How urgent a file of the exposure at this place in the order is, for pool and line. */
+int line_urgency(int place, int ccd);
 
 /* Exact data that follow (flow_exact.c): those of `items` that may go now, and, when there is
  * nothing else to do, the next delivery that lacks them. busy: exposures wait or are sent. */

@@ -1,7 +1,9 @@
 /* The order at work: what is known of the queue, of the line and of the processors is put
  * before order.c, and what it says is told to those under way. In adaptive mode also how much
  * waits, against how fast it comes. */
+#include <limits.h>
 #include <math.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -37,31 +39,68 @@ void line_learned(struct flow *f, const struct exposure *e, const struct encode_
 
 static double bundle_bytes(const struct flow *f, const struct order_item *i)
 {
-    if (i->bundle_bytes > 0)
-        return (double)i->bundle_bytes;
-    return (double)i->file_bytes * (f->shrink > 0 ? f->shrink : SHRINK_GUESS);
+    return (double)i->bundle_bytes +
+           (double)i->open_bytes * (f->shrink > 0 ? f->shrink : SHRINK_GUESS);
 }
 
 static double encode_s(const struct flow *f, const struct order_item *i)
 {
-    return i->bundle_bytes > 0 ? 0 : (double)i->file_bytes * f->encode_pace;
+    return (double)i->open_bytes * f->encode_pace;
+}
+
+static bool carries(const struct transit *t, const struct order_item *i)
+{
+    return i->group[0] ? strcmp(transit_group(t), i->group) == 0 : transit_exposure(t) == i->id;
+}
+
+/* What the transits of an exposure say of it; how many bytes the line has got from them. */
+static double look_at_transits(struct flow *f, struct order_item *i)
+{
+    int drained = 0;
+    double given = 0;
+    for (size_t n = 0; n < f->transit_count; n++) {
+        const struct transit *t = f->transits[n];
+        struct shipment_state s;
+        if (!carries(t, i))
+            continue;
+        transit_state(t, &s);
+        given += (double)s.given_bytes;
+        i->carried++;
+        drained += transit_drained(t);
+        i->flowing |= transit_flowing(t);
+        if (s.first_ns && (!i->first_ns || s.first_ns < i->first_ns))
+            i->first_ns = s.first_ns;
+        if (i->group[0])
+            continue;
+        i->bundle_bytes = transit_bundle_bytes(t);
+        i->open_bytes = i->bundle_bytes > 0 ? 0 : i->file_bytes;
+    }
+    i->under_way = i->carried > 0;
+    i->drained = i->under_way && drained >= i->files;
+    return given;
+}
+
+/* Its files that are stored count, too: how much of it is out decides whether it is finished. */
+static void look_at_gone(struct flow *f, const struct order_item *i, struct journal_gone *gone)
+{
+    struct fault why;
+    memset(gone, 0, sizeof *gone);
+    if (i->group[0] && (i->under_way || i->id == f->line.id) &&
+        journal_group_gone(f->o.journal, i->group, gone, &why) != ST_OK)
+        flow_trouble(f, &why);
 }
 
 static void look_at(struct flow *f, struct order_item *i)
 {
-    const struct transit *t = flow_transit(f, i->id);
-    double rate = meter_rate(ship_meter(f->ship));
-    if (t) {
-        struct shipment_state s;
-        transit_state(t, &s);
-        i->under_way = true;
-        i->bundle_bytes = transit_bundle_bytes(t);
-        i->flowing = transit_flowing(t);
-        i->drained = transit_drained(t);
-        i->first_ns = s.first_ns;
-        i->out = fmin(1, (double)s.given_bytes / bundle_bytes(f, i));
-    }
-    double line_s = rate > 0 ? bundle_bytes(f, i) / rate : 0;
+    double rate = meter_rate(ship_meter(f->ship)), given = look_at_transits(f, i);
+    struct journal_gone gone;
+    look_at_gone(f, i, &gone);
+    i->wire_bytes = bundle_bytes(f, i) + gone.bytes;
+    if (gone.first_ns)
+        i->first_ns = gone.first_ns;
+    if (i->under_way || gone.bytes > 0)
+        i->out = fmin(1, (given + gone.bytes) / i->wire_bytes);
+    double line_s = rate > 0 ? i->wire_bytes / rate : 0;
     i->need_s = fmax(line_s, (double)i->file_bytes * f->encode_pace);
 }
 
@@ -76,12 +115,13 @@ static void weigh(struct flow *f, const struct order_item *items, size_t count)
         if (items[i].drained || items[i].kind == ORDER_BACKFILL)
             continue;
         f->load.exposures++;
-        bytes += (1 - items[i].out) * bundle_bytes(f, &items[i]);
+        bytes += (1 - items[i].out) * items[i].wire_bytes;
         cpu_s += encode_s(f, &items[i]);
     }
     if (rate > 0)
         f->load.line_s = fmax(bytes / rate, cpu_s);
-    if (journal_cadence(f->o.journal, clock_wall(), &f->load.cadence_s, &why) != ST_OK)
+    if (journal_cadence(f->o.journal, &f->config.camera, clock_wall(), &f->load.cadence_s,
+                        &why) != ST_OK)
         flow_trouble(f, &why);
 }
 
@@ -145,16 +185,42 @@ static void give_up_bundle(struct flow *f, int64_t id)
     flow_save(f, &e);
 }
 
-void line_make_room(struct flow *f, const struct order_item *newest,
-                    const struct order_item *items, size_t count)
+struct bundles {
+    int64_t ids[FLOW_TRANSITS];
+    size_t count;
+};
+
+static bool take_bundle(void *ctx, const struct journal_file *file)
 {
+    struct bundles *b = ctx;
+    if (file->bundle_bytes > 0)
+        b->ids[b->count++] = file->id;
+    return b->count < FLOW_TRANSITS;
+}
+
+/* Of one exposure, one bundle after the other, until there is room. False: there is none yet. */
+static bool give_up_bundles(struct flow *f, const struct order_item *i, int64_t bytes)
+{
+    struct bundles b = {.ids = {i->id}, .count = !i->group[0]};
     struct fault why;
+    if (i->group[0] && journal_group_files(f->o.journal, i->group, f->o.only_request, take_bundle,
+                                           &b, &why) != ST_OK)
+        flow_trouble(f, &why);
+    for (size_t n = 0; n < b.count; n++) {
+        if (spool_room(f->o.spool, f->config.set.quota_gib, bytes, &why) != ST_WAIT)
+            return true;
+        give_up_bundle(f, b.ids[n]);
+    }
+    return false;
+}
+
+void line_make_room(struct flow *f, int64_t bytes, const struct order_item *items, size_t count)
+{
     for (size_t i = count; i-- > 0;) {
         if (items[i].turn || items[i].drained || items[i].bundle_bytes == 0)
             continue;
-        if (spool_room(f->o.spool, f->config.set.quota_gib, newest->file_bytes, &why) != ST_WAIT)
+        if (give_up_bundles(f, &items[i], bytes))
             return;
-        give_up_bundle(f, items[i].id);
     }
 }
 
@@ -166,11 +232,24 @@ static void let_go_of_the_last(struct flow *f, struct order_item *items, size_t 
     int overtaken = 0;
     for (size_t i = 0; i < count; i++) {
         struct order_item *at = &items[i];
-        if (!at->under_way || at->turn || at->drained || ++overtaken <= OVERTAKEN_MAX)
+        if (!at->under_way || at->turn || at->drained)
             continue;
-        let_go(f, at->id);
-        at->under_way = false;
+        for (size_t n = f->transit_count; n-- > 0;) {
+            struct transit *t = f->transits[n];
+            if (!carries(t, at) || transit_drained(t) || ++overtaken <= OVERTAKEN_MAX)
+                continue;
+            let_go(f, transit_exposure(t));
+            at->carried--;
+        }
+        at->under_way = at->carried > 0;
     }
+}
+
+/* Of one exposure's files the ccds go in their order. */
+int line_urgency(int place, int ccd)
+{
+    int most = INT_MAX / (CAMERA_CCD_MAX + 1) - 1;
+    return -((place < most ? place : most) * (CAMERA_CCD_MAX + 1) + ccd);
 }
 
 void line_arrange(struct flow *f, struct order_item *items, size_t count)
@@ -183,9 +262,9 @@ void line_arrange(struct flow *f, struct order_item *items, size_t count)
     /* In batch mode a round is under way to its end. */
     if (f->config.policy.mode != ORDER_BATCH)
         let_go_of_the_last(f, items, count);
-    for (size_t i = 0; i < count; i++) {
-        struct transit *t = flow_transit(f, items[i].id);
-        if (t)
-            transit_urgency(t, -items[i].place);
-    }
+    for (size_t i = 0; i < count; i++)
+        for (size_t n = 0; items[i].under_way && n < f->transit_count; n++)
+            if (carries(f->transits[n], &items[i]))
+                transit_urgency(f->transits[n],
+                                line_urgency(items[i].place, transit_ccd(f->transits[n])));
 }

@@ -53,17 +53,19 @@ typedef bool journal_fn(void *ctx, const struct exposure *e);
  * that is due absurdly late (the clock was set back) counts as due. */
 enum status journal_due(struct journal *j, enum exposure_state state, int64_t request, int limit,
                         journal_fn *fn, void *ctx, struct fault *why);
-/* The values by which the next is chosen, of all due rows that are ready or sending; the camera
- * knows the calibrations. The array is malloc'ed. */
+/* The values by which the next is chosen, of all due rows that are ready or sending, those of one
+ * exposure's files as one; the camera knows the calibrations. The array is malloc'ed. */
 struct order_queue {
     struct order_item *items;
     size_t count;
 };
 enum status journal_candidates(struct journal *j, int64_t request, const struct camera *camera,
                                struct order_queue *out, struct fault *why);
-/* One exposure came every so many seconds lately, by the times of their files, or none for
- * longer than that; 0: not known. Without those of a sweep. */
-enum status journal_cadence(struct journal *j, int64_t now_ns, double *seconds, struct fault *why);
+/* One exposure came every so many seconds lately, by the times of their (first) files, or none for
+ * longer than that; 0: not known. Without those of a sweep, and where an exposure is several files
+ * without those that are not to be shipped. */
+enum status journal_cadence(struct journal *j, const struct camera *camera, int64_t now_ns,
+                            double *seconds, struct fault *why);
 /* DATE-OBS, or where that is unknown the file's time, of the youngest delivered lately; INT64_MIN:
  * none. Likewise without those of a sweep. */
 enum status journal_youngest(struct journal *j, int64_t *date_ns, struct fault *why);
@@ -111,6 +113,20 @@ enum status journal_group_wait(struct journal *j, const char *group, int64_t due
                                const char *reason, struct fault *why);
 enum status journal_group_park(struct journal *j, const char *group, const char *reason,
                                struct fault *why);
+/* Of its files that are stored: the bytes of their bundles, and when the line got the first. */
+struct journal_gone {
+    double bytes;
+    int64_t first_ns; /* 0: not known */
+};
+enum status journal_group_gone(struct journal *j, const char *group, struct journal_gone *out,
+                               struct fault *why);
+/* Its files that are among the candidates, ccd by ccd, until fn returns false. */
+struct journal_file {
+    int64_t id, bytes, bundle_bytes;
+};
+typedef bool journal_file_fn(void *ctx, const struct journal_file *file);
+enum status journal_group_files(struct journal *j, const char *group, int64_t request,
+                                journal_file_fn *fn, void *ctx, struct fault *why);
 /* What was skipped is looked at again. */
 enum status journal_unskip(struct journal *j, struct fault *why);
 

@@ -192,6 +192,13 @@ static void give_turn_and_next(struct order_item *items, size_t count)
     give_turns(items, count, count > 0 && items[0].flowing ? 2 : 1);
 }
 
+/* What is under way of several files has its turn until all of them are. */
+static void keep_turns(struct order_item *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        items[i].turn = items[i].turn || (items[i].under_way && items[i].group[0]);
+}
+
 /* The newest in addition to these. */
 static void give_turns_beside(struct order_item *items, size_t count, size_t room)
 {
@@ -217,14 +224,16 @@ void order_arrange(const struct order_policy *p, struct order_line *line, struct
     count -= drained;
     if (count > 0 && !batch && !in_order)
         newest_first(line, items, count, now_ns);
-    if (batch)
+    if (batch) {
         give_turns(items, count, any_under_way ? 0 : (size_t)p->batch_size);
-    else if (in_order)
+        keep_turns(items, count);
+    } else if (in_order) {
         give_turns(items, count, (size_t)p->window);
-    else if (p->mode == ORDER_PARALLEL)
+    } else if (p->mode == ORDER_PARALLEL) {
         give_turns_beside(items, count, (size_t)p->window);
-    else
+    } else {
         give_turn_and_next(items, count);
+    }
     for (size_t i = 0; i < every; i++)
         all[i].place = (int)i;
 }

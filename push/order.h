@@ -11,6 +11,8 @@
  * in time has this right, within ORDER_TIMELY of the time that it needs: whatever waited
  * longer is backlog, and gives way to the next that comes at once. So an exposure waits for
  * the line for at most a tenth of its own time, or lets a younger one be the newest.
+ * Where a camera writes one file a ccd the exposure is all of them, from the first to the last:
+ * half of one is worth nothing, so its files never have turns of their own.
  * The latency of the newest is, of every exposure that had no younger one stored before it,
  * close of file to receipt. */
 #ifndef SKYFERRY_ORDER_H
@@ -19,6 +21,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "common/camera.h"
 
 enum order_mode {
     ORDER_PARALLEL, /* the newest, beside it the others in order of arrival, `window` at a time */
@@ -52,21 +56,28 @@ struct order_policy {
     int rank[ORDER_KINDS];
 };
 
+/* One exposure, of one file or of several: what is asked for its turn is never a part of one. */
 struct order_item {
-    int64_t id;       /* order of arrival */
-    int64_t date_ns;  /* DATE-OBS; INT64_MIN: unknown, then mtime_ns counts */
+    int64_t id;       /* order of arrival; of several files: the first one's */
+    char group[CAMERA_GROUP]; /* the exposure's name where it is several files; else "" */
+    int files;        /* of it, that wait or are under way */
+    int64_t date_ns;  /* DATE-OBS; INT64_MIN: unknown, then mtime_ns counts; as id, the first file's */
     int64_t mtime_ns;
     int64_t came_ns;  /* when it was found whole, by the clock of `now` */
-    int64_t file_bytes, bundle_bytes; /* the latter 0 while it is not encoded */
+    int64_t file_bytes, bundle_bytes; /* of these files; the latter 0 while none is encoded */
+    int64_t open_bytes; /* of the files that are not encoded */
     enum order_kind kind;
     bool begun;       /* is under way, or was before a restart */
     bool exact;       /* exact data that follow a delivery: behind every exposure */
     /* Of those under way: */
     bool under_way;
+    int carried;      /* so many of its files are */
     bool flowing;     /* the first of its bytes can go */
     bool drained;     /* all its bytes are on their way: waits for the receipt alone */
     int64_t first_ns; /* when the line got its first bytes; 0: not yet */
-    double out;       /* the share of its bytes that the line has got */
+    double wire_bytes; /* of all its bundles, by the best guess; of several files: also of those
+                          that are stored already */
+    double out;       /* the share of these that the line has got */
     double need_s;    /* how long it takes alone; 0: not known */
     /* Found out by order_arrange: */
     bool newest;      /* goes as the newest: nothing younger ever went */

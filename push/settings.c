@@ -13,8 +13,6 @@
 #include "common/fsutil.h"
 #include "common/lookup.h"
 
-#define FILES_MAX 64 /* under way together, as window and batch_size allow at most */
-
 #define AT_(member) SETTING_AT(struct settings, member)
 
 const struct setting settings_rows[] = {
@@ -298,14 +296,6 @@ static void fill_policy(const struct settings *s, struct order_policy *p, struct
     p->window = s->window;
 }
 
-/* An exposure is many files then, each under way by itself. */
-static void widen_policy(const struct camera *c, struct order_policy *p)
-{
-    int files = camera_group_size(c);
-    p->window = p->window * files < FILES_MAX ? p->window * files : FILES_MAX;
-    p->batch_size = p->batch_size * files < FILES_MAX ? p->batch_size * files : FILES_MAX;
-}
-
 void settings_wanted(const struct settings *s, struct wanted *out)
 {
     memset(out, 0, sizeof *out);
@@ -347,8 +337,6 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
     check_fidelity(out, from, r);
     check_rate(&out->set, r);
     fill_policy(&out->set, &out->policy, r);
-    if (camera_groups(&out->camera))
-        widen_policy(&out->camera, &out->policy);
     return r->count == before;
 }
 

@@ -82,9 +82,13 @@ enum status status_queue(const struct config *c, struct journal *j, const struct
 
 const struct order_item *status_place(const struct status_picture *p, const struct exposure *e)
 {
-    for (size_t i = 0; i < p->queue.count; i++)
-        if (p->queue.items[i].id == e->id)
-            return &p->queue.items[i];
+    for (size_t i = 0; i < p->queue.count; i++) {
+        const struct order_item *at = &p->queue.items[i];
+        if (e->state != EXPOSURE_READY && e->state != EXPOSURE_SENDING)
+            return NULL;
+        if (at->group[0] ? strcmp(at->group, e->group) == 0 : at->id == e->id)
+            return at;
+    }
     return NULL;
 }
 

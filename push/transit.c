@@ -369,6 +369,16 @@ int64_t transit_exposure(const struct transit *t)
     return t->e.id;
 }
 
+const char *transit_group(const struct transit *t)
+{
+    return t->e.group;
+}
+
+int transit_ccd(const struct transit *t)
+{
+    return t->e.group_ccd;
+}
+
 int64_t transit_bundle_bytes(const struct transit *t)
 {
     return t->e.bundle_sha256[0] ? t->e.bundle_size : 0;

@@ -40,6 +40,8 @@ void transit_drop(struct transit **t);
 void transit_urgency(struct transit *t, int urgency);
 
 int64_t transit_exposure(const struct transit *t); /* its id */
+const char *transit_group(const struct transit *t); /* whose file it is one of; "": of none */
+int transit_ccd(const struct transit *t);           /* then: which ccd; else 0 */
 /* What has been sent and acknowledged so far (all 0 before the first byte). */
 void transit_state(const struct transit *t, struct shipment_state *out);
 

@@ -40,6 +40,8 @@ static int tear_down(void **state)
     return 0;
 }
 
+static const struct camera decam;
+
 static struct exposure fresh(const char *path, int64_t version)
 {
     struct exposure e = {.origin = ORIGIN_WATCH};
@@ -88,11 +90,101 @@ static void test_candidates(void **state)
         assert_int_equal(at->file_bytes, is_ready ? 1001 : 1002);
         assert_int_equal(at->came_ns, is_ready ? 0 : 77);
         assert_int_equal(at->bundle_bytes, is_ready ? 0 : 50);
+        assert_int_equal(at->open_bytes, is_ready ? 1001 : 0);
+        assert_true(at->files == 1 && !at->group[0]);
     }
     free(q.items);
     OK(journal_candidates(j, 5, &camera, &q, &why));
     assert_int_equal(q.count, 1);
     free(q.items);
+}
+
+/* File number n of an exposure. */
+static int64_t add_file(const char *group, int n, int state)
+{
+    static int64_t version;
+    char path[64];
+    snprintf(path, sizeof path, "/d/%s-%d.fits", group, n);
+    struct exposure e = fresh(path, ++version);
+    e.state = state;
+    e.file = (struct identity){100, (500 + n) * NS_PER_S, version};
+    e.facts.date_ns = n;
+    e.bundle_size = state == EXPOSURE_SENDING || state == EXPOSURE_DONE ? 10 : 0;
+    e.stamp[STAMP_SETTLED] = 50 + n;
+    e.stamp[STAMP_FIRST] = state == EXPOSURE_DONE ? 70 + n : 0;
+    snprintf(e.group, sizeof e.group, "%s", group);
+    e.group_ccd = 40 - n;
+    OK(journal_add(j, &e, &why));
+    return e.id;
+}
+
+static bool take_id(void *ctx, const struct journal_file *file)
+{
+    int64_t *sum = ctx;
+    *sum = *sum * 10 + file->id;
+    return true;
+}
+
+/* One that waits in several files is one candidate, which keeps its age while they leave. */
+static void test_an_exposure_of_several_files_is_one_candidate(void **state)
+{
+    struct order_queue q;
+    struct journal_gone gone;
+    int64_t first = add_file("V1", 1, EXPOSURE_DONE), ids = 0;
+    (void)state;
+    int64_t sending = add_file("V1", 2, EXPOSURE_SENDING), third = add_file("V1", 3, EXPOSURE_READY);
+    add_file("V1", 4, EXPOSURE_PARTIAL);
+    add("/d/alone.fits", 9, EXPOSURE_READY, 0, 0);
+    add_file("V2", 5, EXPOSURE_PARTIAL);
+    OK(journal_ask(j, third, ORIGIN_SWEEP, 5, &why));
+    OK(journal_candidates(j, 0, &decam, &q, &why));
+    assert_int_equal(q.count, 2);
+    const struct order_item *v = &q.items[q.items[0].group[0] ? 0 : 1];
+    assert_string_equal(v->group, "V1");
+    assert_true(v->id == first && v->date_ns == 1 && v->mtime_ns == 501 * NS_PER_S);
+    assert_true(v->files == 2 && v->begun && v->kind == ORDER_SCIENCE && v->came_ns == 53);
+    assert_true(v->file_bytes == 200 && v->bundle_bytes == 10 && v->open_bytes == 100);
+    free(q.items);
+    OK(journal_group_files(j, "V1", 0, take_id, &ids, &why));
+    assert_int_equal(ids, third * 10 + sending); /* ccd by ccd */
+    OK(journal_group_gone(j, "V1", &gone, &why));
+    assert_true(fabs(gone.bytes - 10) < 1e-9 && gone.first_ns == 71);
+    OK(journal_group_gone(j, "V2", &gone, &why));
+    assert_true(gone.bytes <= 0 && gone.first_ns == 0);
+    OK(journal_candidates(j, 5, &decam, &q, &why));
+    assert_true(q.count == 1 && q.items[0].kind == ORDER_BACKFILL && q.items[0].files == 1);
+    free(q.items);
+}
+
+/* By their first files, whatever the number of files, and without those that nobody wants. */
+static void test_cadence_of_several_files(void **state)
+{
+    struct camera hsc = {.key_group = "FRAMEID", .ccds = 3};
+    double s;
+    int64_t youngest;
+    (void)state;
+    for (int n = 0; n < 24; n++) {
+        char group[16];
+        struct exposure e = fresh("/d/x.fits", n);
+        snprintf(group, sizeof group, "V%d", n / 3);
+        memcpy(e.group, group, sizeof group);
+        e.file.mtime_ns = (int64_t)((1000 + 60 * (n / 3) + 0.1 * (n % 3)) * NS_PER_S);
+        e.facts.date_ns = e.file.mtime_ns - NS_PER_S;
+        e.state = n == 17 ? EXPOSURE_SKIPPED : EXPOSURE_DONE;
+        OK(journal_add(j, &e, &why));
+    }
+    OK(journal_cadence(j, &hsc, 1430 * NS_PER_S, &s, &why));
+    assert_true(fabs(s - 60) < 0.1);
+    OK(journal_youngest(j, &youngest, &why));
+    assert_true(youngest == 1419 * NS_PER_S);
+    for (int n = 30; n < 40; n++) {
+        struct exposure e = fresh("/d/y.fits", n);
+        e.file.mtime_ns = 1425 * NS_PER_S;
+        e.state = n < 35 ? EXPOSURE_SEEN : EXPOSURE_SKIPPED;
+        OK(journal_add(j, &e, &why));
+    }
+    OK(journal_cadence(j, &hsc, 1430 * NS_PER_S, &s, &why));
+    assert_true(fabs(s - 60) < 0.1);
 }
 
 /* What is ready waits for room in the spool, and for nothing else. */
@@ -113,16 +205,16 @@ static void test_cadence(void **state)
     static const double at[] = {100, 140, 180, 1000, 1040.5, 1080, 1120, 1160};
     double s;
     (void)state;
-    OK(journal_cadence(j, 0, &s, &why));
+    OK(journal_cadence(j, &decam, 0, &s, &why));
     assert_true(s == 0);
     for (int i = 0; i < 8; i++) {
         struct exposure e = fresh("/d/x.fits", i);
         e.file.mtime_ns = (int64_t)(at[i] * NS_PER_S);
         OK(journal_add(j, &e, &why));
     }
-    OK(journal_cadence(j, 1170 * NS_PER_S, &s, &why));
+    OK(journal_cadence(j, &decam, 1170 * NS_PER_S, &s, &why));
     assert_true(fabs(s - 40) < 0.1);
-    OK(journal_cadence(j, 1360 * NS_PER_S, &s, &why));
+    OK(journal_cadence(j, &decam, 1360 * NS_PER_S, &s, &why));
     assert_true(fabs(s - 200) < 0.1); /* none has come for so long */
 }
 
@@ -210,7 +302,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_candidates), T(test_room_again), T(test_cadence), T(test_shrink),
+        T(test_candidates), T(test_an_exposure_of_several_files_is_one_candidate),
+        T(test_room_again), T(test_cadence), T(test_cadence_of_several_files), T(test_shrink),
         T(test_adaptive_is_shown), T(test_places_are_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

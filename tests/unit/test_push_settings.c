@@ -295,6 +295,16 @@ static void test_what_a_reload_changes(void **state)
     buf_free(&restart);
 }
 
+/* Turns are given to exposures, of however many files. */
+static void test_a_camera_of_many_files_has_the_same_policy(void **state)
+{
+    (void)state;
+    assert_true(load("[camera]\nprofile = etc/cameras/hsc.conf\n[ship]\nwindow = 3\n", 0, NULL));
+    assert_int_equal(config.camera.ccds, 104);
+    assert_int_equal(config.policy.window, 3);
+    assert_int_equal(config.policy.batch_size, 4);
+}
+
 /* Each row has a sentence, a default and, for numbers, a range that holds the default. */
 static void test_rows_are_complete(void **state)
 {
@@ -317,7 +327,8 @@ int main(void)
         T(test_needs),
         T(test_spool_inside_the_watched_directory), T(test_overrides_lie_on_top),
         T(test_lossless), T(test_how_lossy_is_said_once), T(test_auto_has_a_limit),
-        T(test_what_a_reload_changes), T(test_rows_are_complete),
+        T(test_what_a_reload_changes), T(test_a_camera_of_many_files_has_the_same_policy),
+        T(test_rows_are_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
