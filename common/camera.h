@@ -81,6 +81,9 @@ bool camera_group_wants(const struct camera *c, int ccd);
 int camera_group_size(const struct camera *c); /* how many there are */
 /* "3, 7 and 60 more": those of them that `has` (by ccd, CAMERA_CCD_MAX + 1) lacks; how many. */
 int camera_group_missing(const struct camera *c, const unsigned char *has, char *words, size_t size);
+/* Why camera_ccd finds no number in this header, in words. */
+void camera_ccd_fault(const struct camera *c, const struct fits_header *image, char *out,
+                      size_t size);
 /* The same for any list of numbers and ranges, "1-104, 110"; an empty one holds none. */
 bool camera_list_has(const char *list, int ccd);
 bool camera_list_valid(const char *list);

@@ -100,6 +100,9 @@ void camera_group_check(const struct camera *c, const char *file, struct config_
         return;
     check_list(file, "[group] ccds", c->group_ccds, r);
     check_list(file, "[group] bad_ccds", c->group_bad, r);
+    if (!c->key_ccd[0])
+        config_problem(r, "%s: [keys] ccd is empty, but where each ccd is a file of its own ([group] "
+                          "key) its header must say which one: name that keyword", file);
     int listed = 0;
     for (int ccd = 1; ccd <= CAMERA_CCD_MAX; ccd++)
         listed += camera_list_has(c->group_ccds, ccd);
@@ -157,4 +160,23 @@ bool camera_group(const struct camera *c, const struct fits_header *primary,
             group_of(c, text, name, number))
             return true;
     return false;
+}
+
+void camera_ccd_fault(const struct camera *c, const struct fits_header *image, char *out,
+                      size_t size)
+{
+    char text[72];
+    double x;
+    if (!key_text(image, c->key_ccd, text, sizeof text)) {
+        if (!fits_header_real(image, c->key_ccd, &x)) {
+            snprintf(out, size, "its keyword %s is missing", c->key_ccd);
+            return;
+        }
+        snprintf(text, sizeof text, "%g", x);
+    }
+    for (char *at = text; *at; at++)
+        if (*at < ' ' || *at > '~')
+            *at = '?';
+    snprintf(out, size, "%s = %s, where a number is needed that is from 1 to %d with ccd_offset = %d "
+             "added", c->key_ccd, text, CAMERA_CCD_MAX, c->ccd_offset);
 }

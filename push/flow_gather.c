@@ -57,9 +57,23 @@ bool gather_takes(struct flow *f, struct exposure *e, const struct settle_verdic
 
 /* ---- is it all there? ---- */
 
+/* Both go, as both were wanted; but one of them is not what its place says. */
+static enum status look_for_twins(struct flow *f, const char *group, struct fault *why)
+{
+    struct journal_twice t;
+    enum status st = journal_group_twice(f->o.journal, group, &t, why);
+    if (st == ST_OK && t.ccd)
+        log_warn(AT(.stage = "gather", .exposure = group), "ccd %d is there in two files, %s and %s: "
+                 "both are shipped, though the far end has but one place for them", t.ccd,
+                 t.path[0], t.path[1]);
+    return st;
+}
+
 static enum status release(struct flow *f, const char *group, int coming, struct fault *why)
 {
-    enum status st = journal_group_release(f->o.journal, group, coming, why);
+    enum status st = look_for_twins(f, group, why);
+    if (st == ST_OK)
+        st = journal_group_release(f->o.journal, group, coming, why);
     if (st == ST_OK)
         crash_point("push:gathered");
     return st;

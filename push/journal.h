@@ -104,6 +104,13 @@ struct journal_group {
 };
 enum status journal_group(struct journal *j, const char *group, struct journal_group *out,
                           struct fault *why);
+/* Two files hold the same ccd of it: which, and where they lie. */
+struct journal_twice {
+    int ccd; /* 0: none is there twice */
+    char path[2][4096];
+};
+enum status journal_group_twice(struct journal *j, const char *group, struct journal_twice *out,
+                                struct fault *why);
 /* All of its files that wait are ready at once, those parked for want of the others as well;
  * `coming` is noted with each of them (group_coming). */
 enum status journal_group_release(struct journal *j, const char *group, int coming,

@@ -1,5 +1,6 @@
 /* The journal about exposures that come as several files. A file of one counts from when it was
  * found whole; a file that changes starts anew and no longer counts. */
+#include <stdio.h>
 #include <string.h>
 
 #include "common/clock.h"
@@ -7,6 +8,11 @@
 
 /* Parked because others were missing, not for something of its own. */
 #define PARKED_WHOLE "(state = 'parked' AND settled_ns > 0 AND bundle_id = '')"
+
+/* They count: are whole, and wait for others or go. */
+#define COUNTS(row)                                                                               \
+    row "exact = 0 AND (" row "state NOT IN ('seen', 'skipped', 'parked') OR (" row               \
+        "state = 'parked' AND " row "settled_ns > 0 AND " row "bundle_id = ''))"
 
 static bool take_file(void *ctx, const struct db_row *row)
 {
@@ -27,9 +33,29 @@ enum status journal_group(struct journal *j, const char *group, struct journal_g
     return db_each(j->db, why, take_file, out,
                    "SELECT group_ccd, state NOT IN ('partial', 'parked') AND origin != ?,"
                    " settled_ns FROM exposures"
-                   " WHERE grp != '' AND grp = ? AND exact = 0 AND"
-                   " (state NOT IN ('seen', 'skipped', 'parked') OR " PARKED_WHOLE ")",
+                   " WHERE grp != '' AND grp = ? AND " COUNTS(""),
                    "is", (int64_t)ORIGIN_SEND, group);
+}
+
+static bool take_twice(void *ctx, const struct db_row *row)
+{
+    struct journal_twice *t = ctx;
+    t->ccd = (int)db_col_int(row, 0);
+    for (int i = 0; i < 2; i++)
+        snprintf(t->path[i], sizeof t->path[i], "%s", db_col_text(row, 1 + i));
+    return false;
+}
+
+enum status journal_group_twice(struct journal *j, const char *group, struct journal_twice *out,
+                                struct fault *why)
+{
+    memset(out, 0, sizeof *out);
+    return db_each(j->db, why, take_twice, out,
+                   "SELECT a.group_ccd, a.path, b.path FROM exposures AS a JOIN exposures AS b"
+                   " ON b.grp = a.grp AND b.group_ccd = a.group_ccd AND b.path != a.path AND b.id > a.id"
+                   " WHERE a.grp != '' AND b.grp != '' AND a.grp = ? AND " COUNTS("a.") " AND "
+                   COUNTS("b.") " ORDER BY a.group_ccd LIMIT 1",
+                   "s", group);
 }
 
 enum status journal_group_release(struct journal *j, const char *group, int coming,

@@ -56,6 +56,9 @@ static enum status belongs(const struct survey *s, const struct settle_rules *ru
                      s->group[0] ? "has not one image" : "its headers do not say which exposure it "
                      "belongs to");
     out->skip = !wanted_file(&rules->wanted, camera, s, &out->why);
+    if (!out->skip && s->ccd_fault[0])
+        return fault(&out->why, ST_REJECT, "its header does not say which ccd it is: %s; [keys] ccd of "
+                     "the camera's profile names the keyword", s->ccd_fault);
     memcpy(out->group, s->group, sizeof out->group);
     for (size_t i = 0; i < s->layout.count; i++)
         if (s->ccd[i] > 0)

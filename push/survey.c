@@ -85,6 +85,8 @@ static enum status read_images(struct survey *s, const struct camera *camera, in
         stated[i] = camera_ccd(camera, &h);
         if (stated[i] < 1 || stated[i] > CAMERA_CCD_MAX)
             stated[i] = NO_NUMBER;
+        if (stated[i] == NO_NUMBER && camera_groups(camera))
+            camera_ccd_fault(camera, &h, s->ccd_fault, sizeof s->ccd_fault);
         if (s->images++ == 0)
             *first = h;
         else

@@ -16,6 +16,8 @@ struct survey {
     int images;
     struct facts facts;
     char group[CAMERA_GROUP]; /* of a camera whose exposures are several files; "": not said */
+    char ccd_fault[240];      /* of such a camera: why an image's own ccd is not known, and so
+                                 only guessed in `ccd`; "": it is */
 };
 
 /* OK; WAIT: the file ends before its last HDU does; RETRY: it cannot be read now (permissions,

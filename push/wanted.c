@@ -36,7 +36,9 @@ static bool wanted_part(const struct wanted *w, const struct camera *camera, int
 
 static int unwanted_ccd(const struct camera *camera, const struct survey *s)
 {
-    for (size_t i = 0; i < s->layout.count && camera_groups(camera); i++)
+    if (!camera_groups(camera) || s->ccd_fault[0])
+        return 0;
+    for (size_t i = 0; i < s->layout.count; i++)
         if (s->ccd[i] > 0 && !camera_group_wants(camera, s->ccd[i]))
             return s->ccd[i];
     return 0;

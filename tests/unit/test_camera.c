@@ -165,6 +165,7 @@ static void a_profile_says_everything(void **state)
         {"\nccds = 1-104", "\nccds = 0-103", "[group] ccds = 0-103: give numbers and ranges"},
         {"\nbad_ccds =", "\nbad_ccds = 9;10", "[group] bad_ccds = 9;10: give"},
         {"\nbad_ccds =", "\nbad_ccds = 1-104", "leaves no ccd"},
+        {"\nccd = DET-ID", "\nccd =", "[keys] ccd is empty"},
         {"\npartial = park", "\npartial = drop", "partial"},
     };
     struct camera c;

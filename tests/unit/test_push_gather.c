@@ -103,6 +103,26 @@ static void files_of_no_exposure_are_left_alone(void **state)
     assert_false(look("").released);
 }
 
+/* A changed file is the same one. */
+static void a_ccd_that_is_there_twice(void **state)
+{
+    struct journal_twice t;
+    (void)state;
+    add("A10", 1, EXPOSURE_PARTIAL, 5);
+    add("A10", 2, EXPOSURE_PARTIAL, 6);
+    add("A12", 2, EXPOSURE_PARTIAL, 6);
+    add("A10", 2, EXPOSURE_SKIPPED, 6);
+    struct exposure e = get(add("A10", 1, EXPOSURE_SEEN, 0));
+    assert_int_equal(journal_group_twice(j, "A10", &t, &why), ST_OK);
+    assert_int_equal(t.ccd, 0);
+    e.state = EXPOSURE_DONE;
+    assert_int_equal(journal_save(j, &e, &why), ST_OK);
+    assert_int_equal(journal_group_twice(j, "A10", &t, &why), ST_OK);
+    assert_int_equal(t.ccd, 1);
+    assert_string_equal(t.path[1], e.path);
+    assert_non_null(strstr(t.path[0], "A10-1.fits"));
+}
+
 static void all_together(void **state)
 {
     (void)state;
@@ -141,7 +161,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(which_files_count), T(what_send_shipped_frees_no_others),
-        T(files_of_no_exposure_are_left_alone), T(all_together),
+        T(files_of_no_exposure_are_left_alone), T(a_ccd_that_is_there_twice), T(all_together),
         T(skipped_ones_are_looked_at_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

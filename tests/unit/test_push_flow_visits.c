@@ -1,0 +1,225 @@
+/* Exposures of several small files through the real engine: a real agent, pool, journal and spool,
+ * and a far end at which nobody listens. What is shipped together, what is not, and what becomes
+ * of it when the agent or its profile is another one the next time. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/clock.h"
+#include "push/agent.h"
+#include "tests/unit/push_fixture.h"
+#include "tests/unit/scratch.h"
+
+static struct scratch scratch;
+static struct config config;
+static struct fault why;
+static char data[4096];
+
+#define OK(call)                                 \
+    do {                                         \
+        enum status st_ = (call);                \
+        if (st_ != ST_OK)                        \
+            fail_msg("%s: %s", #call, why.text); \
+    } while (0)
+
+static int set_up(void **state)
+{
+    struct config_report report = {0};
+    struct settings_source none = {0};
+    struct camera *c = &config.camera;
+    (void)state;
+    if (scratch_make(&scratch) != 0)
+        return -1;
+    memset(&config, 0, sizeof config);
+    setenv("HOME", scratch.dir, 1);
+    settings_load(&none, 0, &config, &report);
+    buf_free(&report.text);
+    fixture_camera(c, 4);
+    snprintf(c->key_group, sizeof c->key_group, "FRAMEID");
+    snprintf(c->group_ccds, sizeof c->group_ccds, "1-4");
+    snprintf(c->group_partial, sizeof c->group_partial, "park");
+    c->group_digits = c->group_numbers = 2;
+    c->group_wait_s = 60;
+    mkdir(scratch_path(&scratch, "data", data), 0755);
+    struct settings *s = &config.set;
+    scratch_path(&scratch, "spool", s->spool);
+    snprintf(s->directory, sizeof s->directory, "%s", data);
+    snprintf(s->host, sizeof s->host, "127.0.0.1");
+    s->port = 1; /* tcpmux: nobody listens */
+    s->give_up_s = 1;
+    s->threads = 2;
+    s->connect_timeout_s = 1;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    scratch_remove(&scratch);
+    return 0;
+}
+
+/* A file of a visit, FRAMEID VnnnnCC. ccd_card: the image's card. */
+static const char *frame_of(int visit, int ccd, const char *ccd_card)
+{
+    static char name[64];
+    char path[4200];
+    struct buf b = {0};
+    fixture_card(&b, "SIMPLE  =                    T");
+    fixture_card(&b, "BITPIX  =                    8");
+    fixture_card(&b, "NAXIS   =                    2");
+    fixture_card(&b, "NAXIS1  =                   16");
+    fixture_card(&b, "NAXIS2  =                   16");
+    fixture_card(&b, "OBSTYPE = 'object'");
+    fixture_card(&b, "PROPID  = 'o1'");
+    fixture_card(&b, "DATE-OBS= '2024-04-05T03:%02d:00'", visit % 60);
+    fixture_card(&b, "FRAMEID = 'V%04d%02d'", visit, ccd - 1);
+    fixture_card(&b, "%s", ccd_card);
+    fixture_card(&b, "END");
+    fixture_pad(&b, ' ');
+    for (int i = 0; i < 256; i++)
+        buf_append(&b, &(unsigned char){(unsigned char)(i + ccd)}, 1);
+    fixture_pad(&b, '\0');
+    snprintf(name, sizeof name, "V%04d%02d", visit, ccd - 1);
+    snprintf(path, sizeof path, "%s/%s.fits", data, name);
+    assert_true(fixture_write(path, b.data, b.len) && fixture_age(path, 10));
+    buf_free(&b);
+    return name;
+}
+
+static const char *frame(int visit, int ccd)
+{
+    char card[32];
+    snprintf(card, sizeof card, "CCDNUM  = %d", ccd);
+    return frame_of(visit, ccd, card);
+}
+
+static void frames(int visit, int first, int last)
+{
+    for (int ccd = first; ccd <= last; ccd++)
+        frame(visit, ccd);
+}
+
+/* ---- an agent for a while ---- */
+
+struct walk {
+    struct agent *agent;
+    int state, wanted; /* so many rows in this state end it */
+    int rows[EXPOSURE_STATES], all, under_way;
+    const char *grp;   /* of this group alone; NULL: of all */
+    void (*then)(struct walk *w);
+    int64_t give_up;
+    bool late;
+    char reason[512];  /* of a row in that state */
+};
+
+static bool count(void *ctx, const struct exposure *e)
+{
+    struct walk *w = ctx;
+    if (w->grp && strcmp(e->group, w->grp) != 0)
+        return true;
+    w->rows[e->state]++;
+    w->all++;
+    if (e->state == w->state)
+        snprintf(w->reason, sizeof w->reason, "%s", e->reason);
+    return true;
+}
+
+static void look(struct walk *w, struct journal *j)
+{
+    memset(w->rows, 0, sizeof w->rows);
+    w->all = 0;
+    OK(journal_list(j, -1, 0, 0, count, w, &why));
+}
+
+static void sight(struct flow *f)
+{
+    struct watch_options o = {.directory = data, .patterns = "*.fits", .rescan_seconds = 1,
+                              .stage = "test"};
+    OK(watch_walk(&o, flow_intake, f, &why));
+}
+
+static void on_tick(void *ctx)
+{
+    struct walk *w = ctx;
+    struct flow_state s;
+    sight(agent_flow(w->agent));
+    flow_state(agent_flow(w->agent), &s);
+    w->under_way = s.under_way > w->under_way ? s.under_way : w->under_way;
+    look(w, agent_journal(w->agent));
+    w->late = clock_mono() > w->give_up;
+    if (w->rows[w->state] == w->wanted && w->then) {
+        void (*then)(struct walk *) = w->then;
+        w->then = NULL;
+        then(w);
+    } else if (w->rows[w->state] == w->wanted || w->late) {
+        agent_stop(w->agent);
+    }
+}
+
+static void walk_until(struct walk *w, int wanted, int state)
+{
+    struct agent_options o = {.config = &config, .ctx = w, .tick = on_tick};
+    w->wanted = wanted;
+    w->state = state;
+    w->give_up = clock_mono() + 20 * NS_PER_S;
+    OK(agent_open(&o, &w->agent, &why));
+    OK(agent_run(w->agent, &why));
+    agent_close(&w->agent);
+    for (int i = 0; i < EXPOSURE_STATES && w->late; i++)
+        print_message("%s: %d of %d\n", exposure_state_names[i], w->rows[i], w->all);
+    if (w->late)
+        fail_msg("not %d are %s (%s)", w->wanted, exposure_state_names[w->state], w->reason);
+}
+
+/* ---- all or none ---- */
+
+static void a_visit_goes_when_it_is_whole(void **state)
+{
+    struct walk some = {0}, all = {0};
+    (void)state;
+    frames(12, 1, 3);
+    walk_until(&some, 3, EXPOSURE_PARTIAL);
+    assert_non_null(strstr(some.reason, "3 of 4 ccds (missing: 4)"));
+    frame(12, 4);
+    walk_until(&all, 4, EXPOSURE_SENDING);
+    assert_true(all.under_way >= 4); /* whatever the window: they are one exposure */
+}
+
+/* ---- which ccd is it? ---- */
+
+static void a_file_without_its_ccd_is_not_taken_for_another(void **state)
+{
+    static const struct {
+        const char *card, *says;
+    } set[] = {
+        {"CCDNUM  = 'broken'", "CCDNUM = broken"},
+        {"CCDNUM  =                  2.5", "CCDNUM = 2.5"},
+        {"CCDNO   =                    1", "its keyword CCDNUM is missing"},
+        {"CCDNUM  =                    0", "CCDNUM = 0, where a number is needed"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof set / sizeof set[0]; i++) {
+        struct walk w = {0};
+        frames(12, 2, 4);
+        frame_of(12, 1, set[i].card);
+        walk_until(&w, 1, EXPOSURE_PARKED);
+        if (!strstr(w.reason, set[i].says))
+            fail_msg("'%s' says not '%s'", w.reason, set[i].says);
+        assert_int_equal(w.rows[EXPOSURE_SENDING] + w.rows[EXPOSURE_READY], 0);
+        tear_down(NULL);
+        set_up(NULL);
+    }
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(a_visit_goes_when_it_is_whole), T(a_file_without_its_ccd_is_not_taken_for_another),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
