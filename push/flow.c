@@ -231,6 +231,7 @@ enum status flow_open(const struct flow_options *o, struct flow **out, struct fa
         return fault(why, ST_FATAL, "out of memory");
     f->o = *o;
     f->exact_look_ms = -1;
+    f->start_ns = clock_wall();
     f->config = *o->config;
     settings_lane(&f->config.set, &lane);
     if (!(f->limit = limit_new(f->config.set.rate))) {

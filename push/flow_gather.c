@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "push/flow_inner.h"
 
+#define SEEN_NS NS_PER_S /* so long a file that is being looked at holds up giving up */
 #define LOOK_AGAIN_NS (1800 * NS_PER_S) /* at the latest: the clock may be set */
 #define NOTE_WANTED "wanted"
 
@@ -79,30 +80,54 @@ static enum status release(struct flow *f, const char *group, int coming, struct
     return st;
 }
 
+/* What of it is there: how many ccds, and in words. */
+struct so_far {
+    int coming;
+    char words[240];
+};
+
 /* The time for the rest to come is over. */
-static enum status give_up(struct flow *f, const char *group, const char *so_far,
-                           int coming, struct fault *why)
+static enum status give_up(struct flow *f, const char *group, const struct so_far *so_far,
+                           struct fault *why)
 {
     const struct camera *c = &f->config.camera;
-    char reason[400];
+    char reason[512];
     if (strcmp(c->group_partial, "ship") == 0) {
         log_warn(AT(.stage = "gather", .exposure = group), "shipped in part: %s, and nothing more "
-                 "came for %d s", so_far, c->group_wait_s);
-        return release(f, group, coming, why);
+                 "came for %d s", so_far->words, c->group_wait_s);
+        return release(f, group, so_far->coming, why);
     }
     snprintf(reason, sizeof reason, "exposure %s has %s, and nothing more came for %d s; it goes "
-             "when the rest comes, and this file alone by skyferry-push send", group, so_far,
+             "when the rest comes, and this file alone by skyferry-push send", group, so_far->words,
              c->group_wait_s);
     log_error(AT(.stage = "gather", .exposure = group), "parked: %s", reason);
     return journal_group_park(f->o.journal, group, reason, why);
+}
+
+/* An agent that was not there has not waited; and what is on disk may be the rest as long as
+ * nobody has looked at it, as behind a file server that hung. */
+static enum status wait_on(struct flow *f, const char *group, int64_t newest_ns,
+                           const struct so_far *so_far, struct fault *why)
+{
+    int64_t now = clock_wall(), since = newest_ns > f->start_ns ? newest_ns : f->start_ns;
+    int64_t due = since + f->config.camera.group_wait_s * NS_PER_S;
+    if (due <= now) {
+        bool may = false;
+        enum status st = journal_group_may_grow(f->o.journal, f->o.only_request, due, &may, why);
+        if (st != ST_OK || !may)
+            return st == ST_OK ? give_up(f, group, so_far, why) : st;
+        due = now + SEEN_NS;
+    }
+    due = due - now < LOOK_AGAIN_NS ? due : now + LOOK_AGAIN_NS;
+    return journal_group_wait(f->o.journal, group, due, so_far->words, why);
 }
 
 static enum status decide(struct flow *f, const char *group, struct fault *why)
 {
     const struct camera *c = &f->config.camera;
     struct journal_group g;
-    char words[160], so_far[240];
-    int64_t now = clock_wall();
+    struct so_far so_far;
+    char words[160];
     enum status st = journal_group(f->o.journal, group, &g, why);
     if (st != ST_OK)
         return st;
@@ -116,12 +141,10 @@ static enum status decide(struct flow *f, const char *group, struct fault *why)
             log_info(AT(.stage = "gather", .exposure = group), "all %d ccds are there", size);
         return release(f, group, size - lacking, why);
     }
-    snprintf(so_far, sizeof so_far, "%d of %d ccds (missing: %s)", size - lacking, size, words);
-    int64_t deadline = g.newest_ns + c->group_wait_s * NS_PER_S;
-    if (deadline <= now)
-        return give_up(f, group, so_far, size - lacking, why);
-    int64_t due = deadline - now < LOOK_AGAIN_NS ? deadline : now + LOOK_AGAIN_NS;
-    return journal_group_wait(f->o.journal, group, due, so_far, why);
+    so_far.coming = size - lacking;
+    snprintf(so_far.words, sizeof so_far.words, "%d of %d ccds (missing: %s)", so_far.coming, size,
+             words);
+    return wait_on(f, group, g.newest_ns, &so_far, why);
 }
 
 static bool take_group(void *ctx, const struct exposure *e)

@@ -27,6 +27,7 @@ struct flow {
     int64_t tidying_id;        /* 0: none */
     int64_t hold_mono;         /* nothing new before: the journal failed */
     int64_t last_new_mono;
+    int64_t start_ns;          /* what it has not seen before, it has not waited for */
     int64_t busy_mono;         /* when the line was last known not to be idle */
     int64_t exact_look_ms;     /* exact data are to be thought of again so soon; -1: not by time */
     struct order_line line;

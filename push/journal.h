@@ -120,6 +120,9 @@ enum status journal_group_wait(struct journal *j, const char *group, int64_t due
                                const char *reason, struct fault *why);
 enum status journal_group_park(struct journal *j, const char *group, const char *reason,
                                struct fault *why);
+/* Is any file that was seen before then not yet known to be whole, so that it may be one of them? */
+enum status journal_group_may_grow(struct journal *j, int64_t request, int64_t before_ns, bool *may,
+                                   struct fault *why);
 /* Of its files that are stored: the bytes of their bundles, and when the line got the first. */
 struct journal_gone {
     double bytes;

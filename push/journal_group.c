@@ -86,6 +86,18 @@ enum status journal_group_park(struct journal *j, const char *group, const char 
                   "ss", reason, group);
 }
 
+enum status journal_group_may_grow(struct journal *j, int64_t request, int64_t before_ns, bool *may,
+                                   struct fault *why)
+{
+    int64_t any = 0;
+    enum status st = db_int(j->db, why, &any, 0,
+                            "SELECT EXISTS (SELECT 1 FROM exposures WHERE state = 'seen'"
+                            " AND changed_ns <= ? AND (? = 0 OR request = ?))",
+                            "iii", before_ns, request, request);
+    *may = any != 0;
+    return st;
+}
+
 enum status journal_unskip(struct journal *j, struct fault *why)
 {
     return db_run(j->db, why,

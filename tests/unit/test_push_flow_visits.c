@@ -108,7 +108,8 @@ static void frames(int visit, int first, int last)
 struct walk {
     struct agent *agent;
     int state, wanted; /* so many rows in this state end it */
-    int rows[EXPOSURE_STATES], all, under_way;
+    int rows[EXPOSURE_STATES], all;
+    int under_way, parked; /* at most */
     const char *grp;   /* of this group alone; NULL: of all */
     void (*then)(struct walk *w);
     int64_t give_up;
@@ -150,6 +151,7 @@ static void on_tick(void *ctx)
     flow_state(agent_flow(w->agent), &s);
     w->under_way = s.under_way > w->under_way ? s.under_way : w->under_way;
     look(w, agent_journal(w->agent));
+    w->parked = w->rows[EXPOSURE_PARKED] > w->parked ? w->rows[EXPOSURE_PARKED] : w->parked;
     w->late = clock_mono() > w->give_up;
     if (w->rows[w->state] == w->wanted && w->then) {
         void (*then)(struct walk *) = w->then;
@@ -189,6 +191,58 @@ static void a_visit_goes_when_it_is_whole(void **state)
     assert_true(all.under_way >= 4); /* whatever the window: they are one exposure */
 }
 
+struct rows {
+    struct exposure e[16];
+    size_t count;
+};
+
+static bool keep(void *ctx, const struct exposure *e)
+{
+    struct rows *r = ctx;
+    r->e[r->count++] = *e;
+    return r->count < 16;
+}
+
+/* As if it had been found whole an hour ago. */
+static void age_what_settled(void)
+{
+    static struct rows r;
+    struct journal *j;
+    r.count = 0;
+    OK(journal_open(config.set.spool, false, &j, &why));
+    OK(journal_list(j, -1, 0, 0, keep, &r, &why));
+    for (size_t i = 0; i < r.count; i++) {
+        r.e[i].stamp[STAMP_SETTLED] -= 3600 * NS_PER_S;
+        OK(journal_save(j, &r.e[i], &why));
+    }
+    journal_close(&j);
+}
+
+/* An agent that was away does not say that nothing came, before it has looked. */
+static void a_restart_looks_before_it_gives_up(void **state)
+{
+    struct walk some = {0}, all = {0};
+    (void)state;
+    frames(12, 1, 3);
+    walk_until(&some, 3, EXPOSURE_PARTIAL);
+    age_what_settled();
+    frame(12, 4);
+    walk_until(&all, 4, EXPOSURE_SENDING);
+    assert_int_equal(all.parked, 0);
+}
+
+static void in_the_end_it_gives_up(void **state)
+{
+    struct walk some = {0}, again = {0};
+    (void)state;
+    config.camera.group_wait_s = 1;
+    frames(12, 1, 3);
+    walk_until(&some, 3, EXPOSURE_PARKED);
+    assert_non_null(strstr(some.reason, "3 of 4 ccds (missing: 4), and nothing more came for 1 s"));
+    frame(12, 4);
+    walk_until(&again, 4, EXPOSURE_SENDING);
+}
+
 /* ---- which ccd is it? ---- */
 
 static void a_file_without_its_ccd_is_not_taken_for_another(void **state)
@@ -219,7 +273,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(a_visit_goes_when_it_is_whole), T(a_file_without_its_ccd_is_not_taken_for_another),
+        T(a_visit_goes_when_it_is_whole), T(a_restart_looks_before_it_gives_up),
+        T(in_the_end_it_gives_up), T(a_file_without_its_ccd_is_not_taken_for_another),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

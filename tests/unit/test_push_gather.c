@@ -123,6 +123,23 @@ static void a_ccd_that_is_there_twice(void **state)
     assert_non_null(strstr(t.path[0], "A10-1.fits"));
 }
 
+/* What is being looked at may be the rest; what came after the time was over is not waited for. */
+static void what_may_still_be_of_it(void **state)
+{
+    bool may;
+    (void)state;
+    struct exposure e = get(add("", 0, EXPOSURE_SEEN, 0));
+    add("A10", 1, EXPOSURE_PARTIAL, 5);
+    e.changed_ns = 100;
+    assert_int_equal(journal_save(j, &e, &why), ST_OK);
+    assert_int_equal(journal_group_may_grow(j, 0, 100, &may, &why), ST_OK);
+    assert_true(may);
+    assert_int_equal(journal_group_may_grow(j, 0, 99, &may, &why), ST_OK);
+    assert_false(may);
+    assert_int_equal(journal_group_may_grow(j, 7, 100, &may, &why), ST_OK);
+    assert_false(may); /* somebody else's business */
+}
+
 static void all_together(void **state)
 {
     (void)state;
@@ -161,7 +178,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(which_files_count), T(what_send_shipped_frees_no_others),
-        T(files_of_no_exposure_are_left_alone), T(a_ccd_that_is_there_twice), T(all_together),
+        T(files_of_no_exposure_are_left_alone), T(a_ccd_that_is_there_twice), T(what_may_still_be_of_it), T(all_together),
         T(skipped_ones_are_looked_at_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
