@@ -6,6 +6,7 @@
 #define SKYFERRY_CAMERA_H
 
 #include "common/config.h"
+#include "common/digest.h"
 #include "common/fits.h"
 
 struct camera {
@@ -65,6 +66,20 @@ enum obstype camera_obstype(const struct camera *c, const char *obstype_word);
 
 /* Is text one of the comma-separated words, blanks around it and case aside? */
 bool camera_word_listed(const char *words, const char *text);
+
+/* ---- one profile and another (camera_change.c) ---- */
+
+enum camera_part {
+    CAMERA_ALL,    /* everything that the profile says */
+    CAMERA_READING /* what is read from a file: without which ccds are waited for, and how long */
+};
+void camera_digest(const struct camera *c, enum camera_part part, char out[DIGEST_HEX]);
+/* Names ("group.bad_ccds") of the keys that differ, blank-separated: those that may change while
+ * an agent runs, which are those of waiting where an exposure is several files, and the others. */
+void camera_changes(const struct camera *before, const struct camera *after, struct buf *live,
+                    struct buf *restart);
+/* Takes the values of the former kind. */
+void camera_take_live(struct camera *to, const struct camera *from);
 
 /* ---- one file a ccd ---- */
 

@@ -294,6 +294,9 @@ void flow_reconfigure(struct flow *f, const struct config *c)
     f->line.behind = f->line.behind && c->policy.mode == ORDER_ADAPTIVE;
     f->config.policy = c->policy;
     settings_take_live(&f->config.set, &c->set);
+    if (strcmp(f->config.set.profile, c->set.profile) == 0)
+        camera_take_live(&f->config.camera, &c->camera);
+    flow_look_again(f, 0);
     limit_configure(f->limit, c->set.rate);
     limit_tick(f->limit, clock_wall(), clock_mono());
     auto_open(f);

@@ -57,7 +57,7 @@ void flow_close(struct flow **f);
 void flow_intake(void *ctx, const char *path, enum watch_hint hint);
 /* Looks at the journal again, soon: something was added or is due. */
 void flow_poke(struct flow *f);
-/* Takes over what may change while running (settings_changes says which). */
+/* Takes over what may change while running (settings_changes and camera_changes say which). */
 void flow_reconfigure(struct flow *f, const struct config *c);
 /* The rate limit of its lanes, for whoever changes or shows it. */
 struct limit *flow_limit(const struct flow *f);

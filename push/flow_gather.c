@@ -12,20 +12,28 @@
 #define SEEN_NS NS_PER_S /* so long a file that is being looked at holds up giving up */
 #define LOOK_AGAIN_NS (1800 * NS_PER_S) /* at the latest: the clock may be set */
 #define NOTE_WANTED "wanted"
+#define NOTE_PROFILE "profile"
+#define GROUPS " of several files"
 
 enum status gather_open(struct flow *f, struct fault *why)
 {
+    struct journal *j = f->o.journal;
     const struct settings *s = &f->config.set;
-    const struct camera *c = &f->config.camera;
-    char now[2600], noted[2600];
-    snprintf(now, sizeof now, "%s|%d|%d|%s|%s|%s|%s", s->proposals, s->first_exposure,
-             s->last_exposure, s->share, c->name, c->group_ccds,
-             c->group_bad);
-    journal_noted(f->o.journal, NOTE_WANTED, noted, sizeof noted);
-    if (strcmp(now, noted) == 0)
-        return ST_OK;
-    enum status st = journal_unskip(f->o.journal, why);
-    return st == ST_OK ? journal_note(f->o.journal, NOTE_WANTED, now, why) : st;
+    char digest[DIGEST_HEX], wanted[600], profile[DIGEST_HEX + 32], was[600], before[DIGEST_HEX + 32];
+    snprintf(wanted, sizeof wanted, "%s|%d|%d|%s", s->proposals, s->first_exposure,
+             s->last_exposure, s->share);
+    camera_digest(&f->config.camera, CAMERA_ALL, digest);
+    snprintf(profile, sizeof profile, "%s%s", digest, camera_groups(&f->config.camera) ? GROUPS : "");
+    journal_noted(j, NOTE_WANTED, was, sizeof was);
+    journal_noted(j, NOTE_PROFILE, before, sizeof before);
+    enum status st = ST_OK;
+    /* The notes come last: a crash before them does it all again. */
+    if (strcmp(wanted, was) != 0 && (st = journal_unskip(j, why)) == ST_OK)
+        st = journal_note(j, NOTE_WANTED, wanted, why);
+    if (st != ST_OK || strcmp(profile, before) == 0)
+        return st;
+    st = journal_regroup(j, strstr(profile, GROUPS) || strstr(before, GROUPS), why);
+    return st == ST_OK ? journal_note(j, NOTE_PROFILE, profile, why) : st;
 }
 
 static bool save_as(struct flow *f, struct exposure *e, int state, const char *reason)

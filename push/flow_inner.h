@@ -58,7 +58,8 @@ void flow_restart(struct flow *f, struct exposure *e, const struct fault *why);
 void flow_merge(struct flow *f, const struct exposure *e);
 /* Sightings written so far become durable. */
 enum status flow_flush(struct flow *f);
-/* This exposure's file was seen anew: what a settling under way finds out is void. */
+/* This exposure's file was seen anew (0: other settings hold for all): what a settling under way
+ * finds out is void. */
 void flow_look_again(struct flow *f, int64_t id);
 
 /* The codec of this row: of its delivery, or of its exact data. */
@@ -103,8 +104,8 @@ void exact_send(struct flow *f, struct order_item *items, size_t count, bool bus
 void exact_drop(struct flow *f, const struct exposure *e, const struct fault *why);
 int exact_under_way(const struct flow *f);
 
-/* Exposures of several files (flow_gather.c). What was skipped is looked at again when the
- * settings by which it was are others now. */
+/* Exposures of several files (flow_gather.c). What was skipped, and what waits for an exposure's
+ * other files, is looked at again when the settings or the profile by which it does are others now. */
 enum status gather_open(struct flow *f, struct fault *why);
 /* A file found whole that is not to be shipped, or not before others: saved as that. False: it
  * goes the usual way. */

@@ -129,7 +129,7 @@ void steps_settle(struct flow *f)
 void flow_look_again(struct flow *f, int64_t id)
 {
     for (struct settling *s = f->settling; s; s = s->next)
-        if (s->e.id == id)
+        if (id == 0 || s->e.id == id)
             s->again = true;
 }
 

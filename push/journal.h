@@ -139,6 +139,9 @@ enum status journal_group_files(struct journal *j, const char *group, int64_t re
                                 journal_file_fn *fn, void *ctx, struct fault *why);
 /* What was skipped is looked at again. */
 enum status journal_unskip(struct journal *j, struct fault *why);
+/* By another profile: likewise, and what waits or is parked for want of its exposure's other files,
+ * of whatever exposure; `unread`: also what was parked because it was not found whole. */
+enum status journal_regroup(struct journal *j, bool unread, struct fault *why);
 
 /* ---- exact data that follow a lossy delivery (rows with e->exact) ---- */
 

@@ -105,3 +105,13 @@ enum status journal_unskip(struct journal *j, struct fault *why)
                   " changed_ns = ? WHERE state = 'skipped'",
                   "i", clock_wall());
 }
+
+enum status journal_regroup(struct journal *j, bool unread, struct fault *why)
+{
+    return db_run(j->db, why,
+                  "UPDATE exposures SET state = 'seen', attempts = 0, due_ns = 0, reason = '',"
+                  " changed_ns = ?, settled_ns = 0, grp = '', group_ccd = 0 WHERE exact = 0 AND"
+                  " (state IN ('skipped', 'partial') OR (grp != '' AND " PARKED_WHOLE ")"
+                  " OR (? AND state = 'parked' AND settled_ns = 0))",
+                  "ii", clock_wall(), (int64_t)unread);
+}

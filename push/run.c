@@ -57,6 +57,8 @@ static void take_over(struct run *r, struct config *now)
     struct fidelity codec;
     char fidelity[200];
     settings_changes(&r->config.set, &now->set, &live, &restart);
+    if (strcmp(r->config.set.profile, now->set.profile) == 0)
+        camera_changes(&r->config.camera, &now->camera, &live, &restart);
     /* A mode set by `skyferry-push mode` stays, unless the file says another one now. */
     flow_state(agent_flow(r->agent), &s);
     if (strcmp(now->set.mode, r->config.set.mode) == 0)

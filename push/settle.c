@@ -51,10 +51,13 @@ static void weigh(const struct survey *s, struct settle_verdict *out)
 static enum status belongs(const struct survey *s, const struct settle_rules *rules,
                            const struct camera *camera, struct settle_verdict *out)
 {
-    if (camera_groups(camera) && (!s->group[0] || s->images != 1))
-        return fault(&out->why, ST_REJECT, "%s: this camera's profile says one file a ccd",
-                     s->group[0] ? "has not one image" : "its headers do not say which exposure it "
-                     "belongs to");
+    if (camera_groups(camera) && !s->group[0])
+        return fault(&out->why, ST_REJECT, "its headers do not say which exposure it belongs to: %s, "
+                     "which [group] key of the camera's profile names, is missing or does not end in "
+                     "a number of more than %d digits", camera->key_group, camera->group_digits);
+    if (camera_groups(camera) && s->images != 1)
+        return fault(&out->why, ST_REJECT, "has %d images: this camera's profile says one file a ccd",
+                     s->images);
     out->skip = !wanted_file(&rules->wanted, camera, s, &out->why);
     if (!out->skip && s->ccd_fault[0])
         return fault(&out->why, ST_REJECT, "its header does not say which ccd it is: %s; [keys] ccd of "

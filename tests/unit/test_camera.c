@@ -229,6 +229,39 @@ static void which_ccds_make_it(void **state)
     assert_false(camera_list_has("", 1) || camera_list_has("3,5-7", 4));
 }
 
+/* Of waiting alone, and only where there is something to wait for. */
+static void what_may_change_while_an_agent_runs(void **state)
+{
+    struct camera a, b, one_file;
+    struct buf live = {0}, restart = {0};
+    char x[DIGEST_HEX], y[DIGEST_HEX];
+    (void)state;
+    assert_true(camera_load("hsc", "etc/cameras", &a, &report));
+    load_changed("\nbad_ccds =", "\nbad_ccds = 9", &b);
+    camera_changes(&a, &b, &live, &restart);
+    assert_string_equal((char *)live.data, "group.bad_ccds");
+    assert_int_equal(restart.len, 0);
+    camera_digest(&a, CAMERA_READING, x);
+    camera_digest(&b, CAMERA_READING, y);
+    assert_string_equal(x, y);
+    camera_digest(&a, CAMERA_ALL, x);
+    camera_digest(&b, CAMERA_ALL, y);
+    assert_string_not_equal(x, y);
+    load_changed("\ndigits = 2", "\ndigits = 0", &b);
+    camera_changes(&a, &b, &live, &restart);
+    assert_string_equal((char *)restart.data, "group.digits");
+    camera_take_live(&a, &b);
+    assert_int_equal(a.group_digits, 2);
+    one_file = decam;
+    one_file.ccds++;
+    buf_free(&live);
+    buf_free(&restart);
+    camera_changes(&decam, &one_file, &live, &restart);
+    assert_int_equal(live.len, 0);
+    assert_string_equal((char *)restart.data, "camera.ccds");
+    buf_free(&restart);
+}
+
 static bool real_headers(const char *name, struct fits_header *primary, struct fits_header *image)
 {
     char path[256];
@@ -402,6 +435,7 @@ int main(void)
         T(values_of_the_wrong_kind), T(hostile_text_is_cut_and_stripped), T(kinds_of_exposure),
         T(numbers_from_names),          T(a_profile_says_everything),
         T(which_exposure_a_file_belongs_to), T(which_ccds_make_it),
+        T(what_may_change_while_an_agent_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

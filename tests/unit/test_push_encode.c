@@ -385,6 +385,16 @@ static void test_ids(void **state)
     b.q = 2;
     encode_id(&e, &camera, &b, two);
     assert_string_not_equal(one, two);
+    /* What a profile says of the header is in the bundle; which ccds are waited for is not. */
+    struct camera other = camera;
+    other.ccd_offset = 1;
+    encode_id(&e, &other, &a, two);
+    assert_string_not_equal(one, two);
+    other.ccd_offset = camera.ccd_offset;
+    other.ccds = 9;
+    other.group_wait_s = 7;
+    encode_id(&e, &other, &a, two);
+    assert_string_equal(one, two);
     e.file.mtime_ns++;
     encode_id(&e, &camera, &a, two);
     assert_string_not_equal(one, two);

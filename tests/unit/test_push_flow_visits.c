@@ -269,12 +269,118 @@ static void a_file_without_its_ccd_is_not_taken_for_another(void **state)
     }
 }
 
+/* ---- another profile ---- */
+
+/* None of it may need `retry`: the profile's author has done what was to be done. */
+static void a_corrected_profile_is_enough(void **state)
+{
+    struct walk w = {0}, again = {0};
+    struct camera *c = &config.camera;
+    (void)state;
+    snprintf(config.set.proposals, sizeof config.set.proposals, "o1");
+    snprintf(c->key_propid, sizeof c->key_propid, "PROP-ID");
+    frames(12, 1, 4);
+    walk_until(&w, 4, EXPOSURE_SKIPPED);
+    assert_non_null(strstr(w.reason, "its header names none"));
+    snprintf(c->key_propid, sizeof c->key_propid, "PROPID");
+    walk_until(&again, 4, EXPOSURE_SENDING);
+}
+
+static void a_visit_gathered_wrongly_is_gathered_again(void **state)
+{
+    struct walk parked = {0}, partial = {.grp = "V1200"}, again = {.grp = "V12"};
+    struct camera *c = &config.camera;
+    (void)state;
+    c->group_digits = 0;
+    c->group_wait_s = 1;
+    frames(12, 1, 1);
+    walk_until(&parked, 1, EXPOSURE_PARKED);
+    c->group_wait_s = 60;
+    frames(12, 2, 4);
+    walk_until(&partial, 2, EXPOSURE_PARTIAL); /* V1200: numbers 1200 and 1201; V1202 has the rest */
+    c->group_digits = 2;
+    walk_until(&again, 4, EXPOSURE_SENDING);
+}
+
+static void what_no_profile_could_read_is_read_again(void **state)
+{
+    struct walk parked = {0}, again = {0};
+    struct camera *c = &config.camera;
+    (void)state;
+    snprintf(c->key_group, sizeof c->key_group, "FRAME-ID");
+    frames(12, 1, 4);
+    walk_until(&parked, 4, EXPOSURE_PARKED);
+    assert_non_null(strstr(parked.reason, ": FRAME-ID, which [group] key"));
+    snprintf(c->key_group, sizeof c->key_group, "FRAMEID");
+    walk_until(&again, 4, EXPOSURE_SENDING);
+}
+
+/* Every file is an exposure then: they go, and nobody says that they are whole. */
+static void a_profile_without_groups_frees_what_waits(void **state)
+{
+    struct walk some = {0}, again = {0};
+    (void)state;
+    frames(12, 1, 3);
+    walk_until(&some, 3, EXPOSURE_PARTIAL);
+    config.camera.key_group[0] = '\0';
+    config.camera.ccds = 0;
+    again.grp = "";
+    walk_until(&again, 2, EXPOSURE_SENDING); /* as many as the window has */
+    assert_int_equal(again.rows[EXPOSURE_READY], 1);
+}
+
+/* ---- the same while it runs ---- */
+
+static void a_ccd_dies(struct walk *w)
+{
+    static struct config now;
+    now = config;
+    snprintf(now.camera.group_bad, sizeof now.camera.group_bad, "4");
+    snprintf(now.camera.key_propid, sizeof now.camera.key_propid, "NOT-NOW");
+    w->state = EXPOSURE_SENDING;
+    flow_reconfigure(agent_flow(w->agent), &now);
+}
+
+static void bad_ccds_hold_at_a_reload(void **state)
+{
+    struct walk w = {.then = a_ccd_dies};
+    (void)state;
+    snprintf(config.set.proposals, sizeof config.set.proposals, "o1");
+    frames(12, 1, 3);
+    walk_until(&w, 3, EXPOSURE_PARTIAL);
+    assert_int_equal(w.rows[EXPOSURE_SENDING], 3);
+}
+
+static void another_camera(struct walk *w)
+{
+    static struct config now;
+    now = config;
+    snprintf(now.set.profile, sizeof now.set.profile, "other");
+    snprintf(now.camera.group_ccds, sizeof now.camera.group_ccds, "1-3");
+    w->state = EXPOSURE_SENDING;
+    flow_reconfigure(agent_flow(w->agent), &now);
+    frame(12, 4);
+    w->wanted = 4;
+}
+
+static void another_camera_waits_for_a_restart(void **state)
+{
+    struct walk w = {.then = another_camera};
+    (void)state;
+    frames(12, 1, 3);
+    walk_until(&w, 3, EXPOSURE_PARTIAL);
+    assert_int_equal(w.rows[EXPOSURE_SENDING], 4);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(a_visit_goes_when_it_is_whole), T(a_restart_looks_before_it_gives_up),
         T(in_the_end_it_gives_up), T(a_file_without_its_ccd_is_not_taken_for_another),
+        T(a_corrected_profile_is_enough), T(a_visit_gathered_wrongly_is_gathered_again),
+        T(what_no_profile_could_read_is_read_again), T(a_profile_without_groups_frees_what_waits),
+        T(bad_ccds_hold_at_a_reload), T(another_camera_waits_for_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
