@@ -72,8 +72,9 @@ struct tree {
 };
 
 /* As common/watch walks it: no hidden names, no links to directories. */
-static void count_tree(const struct settings *s, struct tree *out)
+static void count_tree(const struct config *c, struct tree *out)
 {
+    const struct settings *s = &c->set;
     char *const roots[] = {(char *)s->directory, NULL};
     memset(out, 0, sizeof *out);
     FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_COMFOLLOW, NULL);
@@ -88,7 +89,7 @@ static void count_tree(const struct settings *s, struct tree *out)
             if (out->unreadable++ == 0)
                 snprintf(out->first_unreadable, sizeof out->first_unreadable, "%s", e->fts_path);
         } else if ((e->fts_info == FTS_F || e->fts_info == FTS_SL) && !hidden &&
-                   watch_matches(s->pattern, e->fts_name)) {
+                   watch_matches(settings_pattern(c), e->fts_name)) {
             out->files++;
         }
     }
@@ -169,16 +170,22 @@ void check_watch(const struct config *c, const char *proc, struct check_report *
     const struct settings *s = &c->set;
     struct tree t;
     bool remote = false;
-    if (s->pattern[strspn(s->pattern, " \t")] == '\0') {
+    const char *pattern = settings_pattern(c);
+    if (pattern[strspn(pattern, " \t")] == '\0') {
         check_say(r, CHECK_FAIL, "watch", "[watch] pattern is empty: no file would ever be sent");
         check_remedy(r, "The usual one is: *.fits *.fits.fz");
+    }
+    if (c->camera.pattern[0] && strcmp(pattern, c->camera.pattern) != 0) {
+        check_say(r, CHECK_WARN, "watch", "[watch] pattern = %s goes before that of the camera's "
+                  "profile, %s", pattern, c->camera.pattern);
+        check_remedy(r, "Leave it empty, unless this is meant.");
     }
     if (!directory_usable(s, r))
         return;
     const char *kind = fs_kind(s->directory, &remote);
-    count_tree(s, &t);
+    count_tree(c, &t);
     check_say(r, CHECK_OK, "watch", "%s (%s): %ld file%s of %s in it now", s->directory, kind,
-              t.files, t.files == 1 ? "" : "s", s->pattern);
+              t.files, t.files == 1 ? "" : "s", pattern);
     if (t.unreadable > 0) {
         check_say(r, CHECK_WARN, "watch", "%ld director%s below cannot be read: %s", t.unreadable,
                   t.unreadable == 1 ? "y" : "ies", t.first_unreadable);

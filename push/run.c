@@ -97,7 +97,7 @@ int run_command(const struct config *c, const struct settings_source *source)
 {
     struct run r = {.config = *c, .source = source, .start_mono = clock_mono()};
     struct agent_options o = {.config = c, .ctx = &r, .reload = on_reload, .tick = on_tick};
-    struct watch_options w = {.directory = c->set.directory, .patterns = c->set.pattern,
+    struct watch_options w = {.directory = c->set.directory, .patterns = settings_pattern(c),
                               .recursive = c->set.recursive, .rescan_seconds = c->set.rescan_s,
                               .stage = "watch"};
     struct fidelity codec;

@@ -176,8 +176,19 @@ static void make_absolute(char *path, size_t size)
         memcpy(path, whole, strlen(whole) + 1);
 }
 
-static void check_watch(const struct settings *s, struct config_report *r)
+static bool is_blank(const char *text)
 {
+    return text[strspn(text, " \t")] == '\0';
+}
+
+const char *settings_pattern(const struct config *c)
+{
+    return is_blank(c->set.pattern) ? c->camera.pattern : c->set.pattern;
+}
+
+static void check_watch(const struct config *c, struct config_report *r)
+{
+    const struct settings *s = &c->set;
     struct stat st;
     size_t len = strlen(s->directory);
     if (len == 0) {
@@ -193,9 +204,9 @@ static void check_watch(const struct settings *s, struct config_report *r)
     if (strncmp(s->spool, s->directory, len) == 0 && (s->spool[len] == '/' || !s->spool[len]))
         config_problem(r, "[spool] directory %s lies in the watched directory %s; choose a place "
                           "outside of it", s->spool, s->directory);
-    if (strspn(s->pattern, " \t") == strlen(s->pattern))
-        config_problem(r, "[watch] pattern is empty: no file would ever be sent; the usual one is "
-                          "*.fits *.fits.fz");
+    if (is_blank(settings_pattern(c)))
+        config_problem(r, "[watch] pattern is empty, and that of the camera's profile, too: no file "
+                          "would ever be sent; the usual one is *.fits *.fits.fz");
 }
 
 static void check_far_end(const struct settings *s, struct config_report *r)
@@ -324,10 +335,8 @@ bool settings_load(const struct settings_source *from, unsigned needs, struct co
     if (needs & NEED_SPOOL && out->set.spool[0] == '\0')
         config_problem(r, "[spool] directory is empty; name a directory on a local disk");
     lookup_camera(out->set.profile, out->file, &out->camera, r);
-    if (!out->set.pattern[0])
-        memcpy(out->set.pattern, out->camera.pattern, sizeof out->set.pattern);
     if (needs & NEED_WATCH)
-        check_watch(&out->set, r);
+        check_watch(out, r);
     if (needs & NEED_FAR_END)
         check_far_end(&out->set, r);
     if (!wanted_share(out->set.share, &(int){0}, &(int){0}))

@@ -68,10 +68,10 @@ struct settings_source {
     int count;
 };
 
-/* What a command is going to need; other gaps are not held against it. */
 /* Which files are to be shipped. */
 void settings_wanted(const struct settings *s, struct wanted *out);
 
+/* What a command is going to need; other gaps are not held against it. */
 enum settings_need { NEED_SPOOL = 1, NEED_WATCH = 2, NEED_FAR_END = 4 };
 
 struct config {
@@ -87,6 +87,9 @@ struct config {
  * say. Returns r->count == 0. */
 bool settings_load(const struct settings_source *from, unsigned needs, struct config *out,
                    struct config_report *r);
+
+/* File names that are exposures: [watch] pattern, or where that is empty the profile's. */
+const char *settings_pattern(const struct config *c);
 
 /* Names ("codec.qstep") of the keys that differ, blank-separated: those that take effect
  * for later exposures at once, and those that need a restart. */

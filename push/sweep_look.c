@@ -184,7 +184,7 @@ static enum status look_at_all(struct sweep *s, struct fault *why)
 enum status sweep_look(struct sweep *s, struct fault *why)
 {
     const struct settings *set = &s->config->set;
-    struct watch_options o = {.directory = set->directory, .patterns = set->pattern,
+    struct watch_options o = {.directory = set->directory, .patterns = settings_pattern(s->config),
                               .recursive = set->recursive, .rescan_seconds = 1,
                               .stage = "sweep"};
     struct walk w = {.sweep = s};

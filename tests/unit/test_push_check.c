@@ -176,6 +176,25 @@ static void too_many_directories(void **state)
     shows("cannot be read; 7 are needed");
 }
 
+/* It is easily left behind when the camera becomes another one. */
+static void a_pattern_before_the_profiles(void **state)
+{
+    struct check_report r;
+    (void)state;
+    touch("data/a.fit", "x");
+    snprintf(config.camera.pattern, sizeof config.camera.pattern, "*.fit");
+    begin(&r);
+    check_watch(&config, "/proc", &r);
+    ends(&r, 2, 1, 0, 0);
+    shows("[watch] pattern = *.fits *.fits.fz goes before that of the camera's profile, *.fit");
+    shows(": 0 files of *.fits *.fits.fz in it now");
+    config.set.pattern[0] = '\0';
+    begin(&r);
+    check_watch(&config, "/proc", &r);
+    ends(&r, 2, 0, 0, 0);
+    shows(": 1 file of *.fit in it now");
+}
+
 static void wrong_directories(void **state)
 {
     struct check_report r;
@@ -598,6 +617,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_sound_directory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(too_many_directories, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_pattern_before_the_profiles, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_directories, set_up, tear_down),
         cmocka_unit_test_setup_teardown(unreadable_directories, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_sound_spool_is_made, set_up, tear_down),

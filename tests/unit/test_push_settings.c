@@ -61,7 +61,8 @@ static void test_defaults(void **state)
     if (!load("", 0, NULL))
         fail_msg("%.*s", (int)report.text.len, (char *)report.text.data);
     const struct settings *s = &config.set;
-    assert_string_equal(s->pattern, "*.fits *.fits.fz");
+    assert_string_equal(s->pattern, "");
+    assert_string_equal(settings_pattern(&config), "*.fits *.fits.fz");
     assert_true(s->recursive);
     assert_int_equal(s->rescan_s, 10);
     assert_true(s->settle_s == 2.0);
@@ -305,6 +306,19 @@ static void test_a_camera_of_many_files_has_the_same_policy(void **state)
     assert_int_equal(config.policy.batch_size, 4);
 }
 
+/* The settings as they are shipped let the profile say it. */
+static void test_whose_pattern_holds(void **state)
+{
+    struct settings_source shipped = {.file = "etc/push.conf"};
+    (void)state;
+    assert_true(settings_load(&shipped, 0, &config, &report));
+    assert_string_equal(config.set.pattern, "");
+    assert_true(load("[camera]\nprofile = etc/cameras/hsc.conf\n", 0, NULL));
+    assert_string_equal(settings_pattern(&config), "HSC*.fits HSC*.fits.fz");
+    assert_true(load("[camera]\nprofile = etc/cameras/hsc.conf\n[watch]\npattern = x*\n", 0, NULL));
+    assert_string_equal(settings_pattern(&config), "x*");
+}
+
 /* Each row has a sentence, a default and, for numbers, a range that holds the default. */
 static void test_rows_are_complete(void **state)
 {
@@ -328,7 +342,7 @@ int main(void)
         T(test_spool_inside_the_watched_directory), T(test_overrides_lie_on_top),
         T(test_lossless), T(test_how_lossy_is_said_once), T(test_auto_has_a_limit),
         T(test_what_a_reload_changes), T(test_a_camera_of_many_files_has_the_same_policy),
-        T(test_rows_are_complete),
+        T(test_whose_pattern_holds), T(test_rows_are_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
