@@ -107,27 +107,41 @@ static enum status ask_again(struct deliver *d, struct exposure *row, const stru
     return ST_OK;
 }
 
-enum status deliver_add(struct deliver *d, const char *path, enum exposure_origin origin,
-                        bool again, struct fault *why)
+static enum status add_or_ask(struct deliver *d, struct exposure *now, bool again,
+                              struct fault *why)
 {
-    struct exposure now, row = {0};
+    struct exposure row = {0};
     bool found = false;
-    if (!intake_fill(&now, path, clock_wall()))
-        return fault(why, ST_REJECT, "%s", strerror(errno));
-    now.origin = origin;
-    now.request = d->request;
-    enum status st = journal_by_version(d->journal, path, &now.file, &row, &found, why);
+    enum status st = journal_by_version(d->journal, now->path, &now->file, &row, &found, why);
     if (st == ST_OK && !found) {
-        st = journal_by_path(d->journal, path, &row, &found, why);
+        st = journal_by_path(d->journal, now->path, &row, &found, why);
         /* Delivered once, in another version: this one has a row of its own. */
         found = found && row.state != EXPOSURE_DONE && row.state != EXPOSURE_STORED;
     }
     if (st == ST_OK && !found)
-        return journal_add(d->journal, &now, why);
+        return journal_add(d->journal, now, why);
     if (st == ST_OK)
-        st = ask_again(d, &row, &now, again, why);
+        st = ask_again(d, &row, now, again, why);
     if (st == ST_OK)
-        st = journal_ask(d->journal, row.id, origin, d->request, why);
+        st = journal_ask(d->journal, row.id, (enum exposure_origin)now->origin, d->request, why);
+    return st;
+}
+
+enum status deliver_add(struct deliver *d, const char *path, enum exposure_origin origin,
+                        bool again, struct fault *why)
+{
+    struct exposure now;
+    if (!intake_fill(&now, path, clock_wall()))
+        return fault(why, ST_REJECT, "%s", strerror(errno));
+    now.origin = origin;
+    now.request = d->request;
+    /* Together: an agent that looks at the file meanwhile is to know who asked for it. */
+    enum status st = journal_begin(d->journal, why);
+    if (st != ST_OK)
+        return st;
+    if ((st = add_or_ask(d, &now, again, why)) == ST_OK)
+        return journal_commit(d->journal, why);
+    journal_rollback(d->journal);
     return st;
 }
 

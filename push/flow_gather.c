@@ -50,7 +50,12 @@ static bool save_as(struct flow *f, struct exposure *e, int state, const char *r
 
 bool gather_takes(struct flow *f, struct exposure *e, const struct settle_verdict *v)
 {
-    if (v->skip) {
+    /* A file that somebody named is wanted as it is. */
+    bool named = e->origin == ORIGIN_SEND;
+    if (v->skip && named)
+        log_info(AT(.stage = "settle", .exposure = e->name), "was named to send, so it goes, though: "
+                 "%s", v->why.text);
+    if (v->skip && !named) {
         log_info(AT(.stage = "settle", .exposure = e->name), "skipped: %s", v->why.text);
         return save_as(f, e, EXPOSURE_SKIPPED, v->why.text);
     }
@@ -58,8 +63,7 @@ bool gather_takes(struct flow *f, struct exposure *e, const struct settle_verdic
         return false;
     memcpy(e->group, v->group, sizeof e->group);
     e->group_ccd = v->group_ccd;
-    /* A file that somebody named is wanted as it is. */
-    if (e->origin == ORIGIN_SEND)
+    if (named)
         return false;
     return save_as(f, e, EXPOSURE_PARTIAL, "");
 }
@@ -155,9 +159,9 @@ static enum status decide(struct flow *f, const char *group, struct fault *why)
     return wait_on(f, group, g.newest_ns, &so_far, why);
 }
 
-static bool take_group(void *ctx, const struct exposure *e)
+static bool take_first(void *ctx, const struct exposure *e)
 {
-    snprintf(ctx, CAMERA_GROUP, "%s", e->group);
+    *(struct exposure *)ctx = *e;
     return false;
 }
 
@@ -165,11 +169,13 @@ static bool take_group(void *ctx, const struct exposure *e)
 void steps_gather(struct flow *f)
 {
     struct fault why;
-    char group[CAMERA_GROUP] = "";
-    enum status st = journal_due(f->o.journal, EXPOSURE_PARTIAL, f->o.only_request, 1, take_group,
-                                 group, &why);
-    if (st == ST_OK && group[0]) {
-        st = decide(f, group, &why);
+    struct exposure e = {0};
+    enum status st = journal_due(f->o.journal, EXPOSURE_PARTIAL, f->o.only_request, 1, take_first,
+                                 &e, &why);
+    if (st == ST_OK && e.id && e.origin == ORIGIN_SEND) {
+        save_as(f, &e, EXPOSURE_READY, ""); /* it was named while it was found whole */
+    } else if (st == ST_OK && e.id) {
+        st = decide(f, e.group, &why);
         flow_poke(f);
     }
     if (st != ST_OK)

@@ -99,6 +99,11 @@ enum status journal_commit(struct journal *j, struct fault *why)
     return db_commit(j->db, why);
 }
 
+void journal_rollback(struct journal *j)
+{
+    db_rollback(j->db);
+}
+
 /* ---- rows in and out ---- */
 
 static void text(char *out, size_t size, const struct db_row *row, int column)

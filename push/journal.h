@@ -22,6 +22,7 @@ void journal_close(struct journal **j);
 /* Everything written between the two becomes durable together, at the end. */
 enum status journal_begin(struct journal *j, struct fault *why);
 enum status journal_commit(struct journal *j, struct fault *why);
+void journal_rollback(struct journal *j); /* or not at all */
 
 /* ---- one row; *found says whether there is one ---- */
 
@@ -115,7 +116,7 @@ enum status journal_group_twice(struct journal *j, const char *group, struct jou
  * `coming` is noted with each of them (group_coming). */
 enum status journal_group_release(struct journal *j, const char *group, int coming,
                                   struct fault *why);
-/* They wait on, not looked at before due_ns; or are parked. */
+/* They wait on, not looked at before due_ns; or are parked. Not those that were named to `send`. */
 enum status journal_group_wait(struct journal *j, const char *group, int64_t due_ns,
                                const char *reason, struct fault *why);
 enum status journal_group_park(struct journal *j, const char *group, const char *reason,

@@ -73,8 +73,8 @@ enum status journal_group_wait(struct journal *j, const char *group, int64_t due
 {
     return db_run(j->db, why,
                   "UPDATE exposures SET due_ns = ?, reason = ? WHERE grp != '' AND grp = ?"
-                  " AND state = 'partial'",
-                  "iss", due_ns, reason, group);
+                  " AND state = 'partial' AND origin != ?",
+                  "issi", due_ns, reason, group, (int64_t)ORIGIN_SEND);
 }
 
 enum status journal_group_park(struct journal *j, const char *group, const char *reason,
@@ -82,8 +82,8 @@ enum status journal_group_park(struct journal *j, const char *group, const char 
 {
     return db_run(j->db, why,
                   "UPDATE exposures SET state = 'parked', due_ns = 0, reason = ? WHERE grp != ''"
-                  " AND grp = ? AND state = 'partial'",
-                  "ss", reason, group);
+                  " AND grp = ? AND state = 'partial' AND origin != ?",
+                  "ssi", reason, group, (int64_t)ORIGIN_SEND);
 }
 
 enum status journal_group_may_grow(struct journal *j, int64_t request, int64_t before_ns, bool *may,

@@ -51,6 +51,9 @@ bool wanted_file(const struct wanted *w, const struct camera *camera, const stru
     if (!wanted_proposal(w, s->facts.propid))
         fault(why, ST_OK, "of proposal %s, which is not one of [watch] proposals",
               s->facts.propid[0] ? s->facts.propid : "(its header names none)");
+    else if (!wanted_number(w, s->facts.expnum) && s->facts.expnum < 0)
+        fault(why, ST_OK, "has no exposure number, so that [watch] first_exposure and last_exposure "
+                          "leave it out");
     else if (!wanted_number(w, s->facts.expnum))
         fault(why, ST_OK, "exposure %" PRId64 " is outside of [watch] first_exposure and "
                           "last_exposure", s->facts.expnum);

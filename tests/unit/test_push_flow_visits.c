@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "push/agent.h"
+#include "push/deliver.h"
 #include "tests/unit/push_fixture.h"
 #include "tests/unit/scratch.h"
 
@@ -269,6 +270,50 @@ static void a_file_without_its_ccd_is_not_taken_for_another(void **state)
     }
 }
 
+/* ---- named to send ---- */
+
+static void name_to_send(const char *name)
+{
+    struct deliver *d = NULL;
+    char path[4200];
+    snprintf(path, sizeof path, "%.4000s/%s.fits", data, name);
+    OK(deliver_open(&config, &d, &why));
+    OK(deliver_add(d, path, ORIGIN_SEND, false, &why));
+    deliver_close(&d);
+}
+
+/* It goes as it was named, whatever the settings leave out, and without the others. */
+static void what_is_named_goes(void **state)
+{
+    struct walk w = {0}, named = {0};
+    (void)state;
+    snprintf(config.set.proposals, sizeof config.set.proposals, "o2");
+    frames(12, 1, 3);
+    walk_until(&w, 3, EXPOSURE_SKIPPED);
+    name_to_send("V001201");
+    walk_until(&named, 1, EXPOSURE_SENDING);
+    assert_int_equal(named.rows[EXPOSURE_SKIPPED], 2);
+}
+
+static void what_is_named_while_it_waits_goes(void **state)
+{
+    struct walk w = {0}, named = {0}, last = {0};
+    struct rows r = {.count = 0};
+    struct journal *j;
+    (void)state;
+    frames(12, 1, 3);
+    walk_until(&w, 3, EXPOSURE_PARTIAL);
+    /* As if the agent had looked at it at the very moment. */
+    OK(journal_open(config.set.spool, false, &j, &why));
+    OK(journal_list(j, EXPOSURE_PARTIAL, 0, 0, keep, &r, &why));
+    OK(journal_ask(j, r.e[1].id, ORIGIN_SEND, 7, &why));
+    journal_close(&j);
+    walk_until(&named, 1, EXPOSURE_SENDING);
+    assert_int_equal(named.rows[EXPOSURE_PARTIAL], 2);
+    frame(12, 4);
+    walk_until(&last, 4, EXPOSURE_SENDING);
+}
+
 /* ---- another profile ---- */
 
 /* None of it may need `retry`: the profile's author has done what was to be done. */
@@ -378,6 +423,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_visit_goes_when_it_is_whole), T(a_restart_looks_before_it_gives_up),
         T(in_the_end_it_gives_up), T(a_file_without_its_ccd_is_not_taken_for_another),
+        T(what_is_named_goes), T(what_is_named_while_it_waits_goes),
         T(a_corrected_profile_is_enough), T(a_visit_gathered_wrongly_is_gathered_again),
         T(what_no_profile_could_read_is_read_again), T(a_profile_without_groups_frees_what_waits),
         T(bad_ccds_hold_at_a_reload), T(another_camera_waits_for_a_restart),

@@ -47,6 +47,28 @@ static struct exposure sighting(const char *name, const void *bytes, size_t len,
     return e;
 }
 
+static void test_files_that_nobody_wants(void **state)
+{
+    struct settle_rules few = rules;
+    struct buf b = {0};
+    (void)state;
+    camera.expnum_from_name = false;
+    few.wanted.last = 99;
+    fixture_exposure(&b, 123456, 3, 32);
+    struct exposure e = sighting("a.fits", b.data, b.len, 10, true);
+    settle_examine(&e, &camera, &few, &v);
+    assert_true(v.grade == ST_OK && v.skip);
+    assert_string_equal(v.why.text, "exposure 123456 is outside of [watch] first_exposure and "
+                                    "last_exposure");
+    b.len = 0;
+    fixture_exposure(&b, -1, 3, 32);
+    e = sighting("b.fits", b.data, b.len, 10, true);
+    settle_examine(&e, &camera, &few, &v);
+    assert_true(v.grade == ST_OK && v.skip);
+    assert_non_null(strstr(v.why.text, "has no exposure number"));
+    buf_free(&b);
+}
+
 static void test_whole_files(void **state)
 {
     struct buf b = {0};
@@ -204,7 +226,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_whole_files), T(test_growing_then_given_up), T(test_too_few_ccds), T(test_not_fits),
+        T(test_whole_files), T(test_files_that_nobody_wants), T(test_growing_then_given_up), T(test_too_few_ccds), T(test_not_fits),
         T(test_gone_and_special), T(test_unreadable), T(test_mtime_in_the_future),
         T(test_facts_missing), T(test_ccd_numbers),
     };
