@@ -145,6 +145,32 @@ enum status deliver_add(struct deliver *d, const char *path, enum exposure_origi
     return st;
 }
 
+enum status deliver_held(struct deliver *d, const struct exposure *what, struct fault *why)
+{
+    struct exposure e = *what, row;
+    bool found = false;
+    exposure_restart(&e, &what->file, clock_wall());
+    e.state = EXPOSURE_DONE;
+    e.origin = ORIGIN_SWEEP;
+    e.request = 0;
+    e.facts = what->facts;
+    e.ccds = 1;
+    memcpy(e.group, what->group, sizeof e.group);
+    e.group_ccd = what->group_ccd;
+    memcpy(e.source_sha256, what->source_sha256, sizeof e.source_sha256);
+    e.stamp[STAMP_SETTLED] = e.stamp[STAMP_NOTICED];
+    enum status st = journal_begin(d->journal, why);
+    if (st != ST_OK)
+        return st;
+    st = journal_by_version(d->journal, e.path, &e.file, &row, &found, why);
+    if (st == ST_OK && !found)
+        st = journal_add(d->journal, &e, why);
+    if (st == ST_OK)
+        return journal_commit(d->journal, why);
+    journal_rollback(d->journal);
+    return st;
+}
+
 enum status deliver_add_exact(struct deliver *d, const struct exposure *what, bool again,
                               struct fault *why)
 {

@@ -29,6 +29,11 @@ bool deliver_path(const struct config *c, const char *given, char out[4096]);
 enum status deliver_add(struct deliver *d, const char *path, enum exposure_origin origin,
                         bool again, struct fault *why);
 
+/* The far end holds this file of an exposure of several, though the journal may not know: noted as
+ * done, so that the others are not taken for all there is. path, name, file, facts, group,
+ * group_ccd and source_sha256 of `what` are taken. */
+enum status deliver_held(struct deliver *d, const struct exposure *what, struct fault *why);
+
 /* Queues the exact data of what was delivered lossy: path, name, file, facts and digest of `what`
  * are taken. again: also when they were delivered before. */
 enum status deliver_add_exact(struct deliver *d, const struct exposure *what, bool again,

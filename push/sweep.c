@@ -125,12 +125,54 @@ static bool print_rest(void *ctx, const struct exposure *e)
     return true;
 }
 
+static bool to_send(const struct sweep *s, const struct sweep_item *i)
+{
+    return i->of_night && !i->held && !i->broken[0] && !excluded(s, i);
+}
+
+static int by_group(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static void note_held(struct sweep *s, const struct sweep_item *item)
+{
+    struct exposure e = {.file = item->file, .facts = item->facts, .group_ccd = item->ccd};
+    struct fault why;
+    snprintf(e.path, sizeof e.path, "%s", item->path);
+    memcpy(e.name, item->name, sizeof e.name);
+    memcpy(e.group, item->group, sizeof e.group);
+    memcpy(e.source_sha256, item->sha256, sizeof e.source_sha256);
+    if (deliver_held(s->deliver, &e, &why) != ST_OK)
+        fprintf(stderr, "skyferry-push: %s: %s\n", item->path, why.text);
+}
+
+/* What is missing of an exposure of several files follows the others that are held, which a journal
+ * that was begun anew does not know of. */
+static void note_held_parts(struct sweep *s)
+{
+    const char **groups = calloc(s->count + 1, sizeof *groups);
+    size_t count = 0;
+    for (size_t i = 0; groups && i < s->count; i++)
+        if (s->items[i].group[0] && to_send(s, &s->items[i]))
+            groups[count++] = s->items[i].group;
+    if (count > 1)
+        qsort(groups, count, sizeof *groups, by_group);
+    for (size_t i = 0; count && i < s->count; i++) {
+        const char *group = s->items[i].group;
+        if (s->items[i].held && group[0] && bsearch(&group, groups, count, sizeof *groups, by_group))
+            note_held(s, &s->items[i]);
+    }
+    free(groups);
+}
+
 static void send_missing(struct sweep *s, struct deliver_result *r)
 {
     struct fault why;
+    note_held_parts(s);
     for (size_t i = 0; i < s->count; i++) {
         struct sweep_item *item = &s->items[i];
-        if (!item->of_night || item->held || item->broken[0] || excluded(s, item))
+        if (!to_send(s, item))
             continue;
         if (deliver_add(s->deliver, item->path, ORIGIN_SWEEP, true, &why) != ST_OK)
             snprintf(item->broken, sizeof item->broken, "%.400s", why.text);

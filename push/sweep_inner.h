@@ -14,6 +14,8 @@ struct sweep_item {
     char sha256[DIGEST_HEX];
     bool of_night;    /* of the night asked for, or of any */
     bool held, exact; /* at the far end; exact: bit for bit */
+    char group[CAMERA_GROUP]; /* the exposure that it is one file of; "": of none */
+    int ccd;          /* which one of it */
     char broken[512]; /* why it cannot be sent; "" when it can */
 };
 

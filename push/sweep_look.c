@@ -62,6 +62,8 @@ struct look_job {
     struct fault why;
     struct identity file;
     struct facts facts;
+    char group[CAMERA_GROUP];
+    int ccd;
     bool of_night, hashed;
     char sha256[DIGEST_HEX]; /* known before when not "" */
 };
@@ -92,6 +94,9 @@ static void run_look(struct pool_job *job)
     j->grade = survey_file(j->path, &j->camera, &s, &j->why);
     bool changed = s.fd >= 0 && !identity_equal(&s.file, &j->file);
     j->facts = s.facts;
+    memcpy(j->group, s.group, sizeof j->group);
+    for (size_t i = 0; i < s.layout.count && j->grade == ST_OK && !s.ccd_fault[0]; i++)
+        j->ccd = s.ccd[i] > 0 ? s.ccd[i] : j->ccd;
     if (s.fd >= 0)
         j->file = s.file;
     /* What cannot be read tells no night: it counts, so that no night passes for complete. */
@@ -117,6 +122,8 @@ static void done_look(struct pool_job *job)
     item->file = j->file;
     item->facts = j->facts;
     item->of_night = j->of_night;
+    memcpy(item->group, j->group, sizeof item->group);
+    item->ccd = j->ccd;
     memcpy(item->sha256, j->sha256, sizeof item->sha256);
     if (j->grade != ST_OK || !j->ran)
         snprintf(item->broken, sizeof item->broken, "%s", j->ran ? j->why.text : "not looked at");

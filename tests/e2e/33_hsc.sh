@@ -67,4 +67,14 @@ mv "$WORK/HSCA00150003.fits" "$WATCH/"
 eventually "a file that comes late follows" 30 push_has 116 done
 same "visits outside of the range are left alone" \
     "$(push_states | grep skipped | grep -c HSCA001600)" 5
+
+# The journal is lost, and the far end has lost one file of a visit that is whole here.
+stop push
+stop pull
+mv "$SPOOL" "$WORK/spool.before"
+profile long "$four; s/^ccds = 4/ccds = 5/"
+write_push camera.profile="$WORK/long.conf" watch.last_exposure=1350
+find "$STORE/bundles" -name 'HSCA00130002*' -delete
+exits "a sweep knows that the far end has the others" 0 timeout 60 "$BIN/skyferry-push" -c "$NEAR/push.conf" sweep
+same "and sends the one that is missing" "$(find "$STORE/bundles" -name 'HSCA00130002.tar' | wc -l)" 1
 finish
