@@ -107,8 +107,12 @@ static const char schema_8[] =
     "CREATE TABLE identity (id TEXT NOT NULL);"
     "INSERT INTO identity VALUES (lower(hex(randomblob(16))));";
 
+/* Names that waiting ccds are about to get. */
+static const char schema_9[] =
+    "CREATE INDEX ccds_awaited ON ccds (path) WHERE state = 'waiting';";
+
 static const char *const migrations[] = {schema_1, schema_2, schema_3, schema_4, schema_5,
-                                         schema_6, schema_7, schema_8, NULL};
+                                         schema_6, schema_7, schema_8, schema_9, NULL};
 
 const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first", "stored",
                                          "indexed", "placed", "done", "renewed"};
@@ -418,6 +422,12 @@ enum status catalogue_each(struct catalogue *c, const struct catalogue_pick *p, 
              p->oldest_first ? "ASC" : "DESC");
     return db_each(c->db, why, take_each, &each, sql, "ssiii", name, night, p->due_ns,
                    (int64_t)(p->limit > 0 ? p->limit : -1), p->visit);
+}
+
+enum status catalogue_hurry_stored(struct catalogue *c, struct fault *why)
+{
+    return db_run(c->db, why, "UPDATE exposures SET due_ns = 0 WHERE state = 'stored' AND"
+                  " attempts = 0 AND due_ns > 0", "");
 }
 
 enum status catalogue_next_due(struct catalogue *c, unsigned states, int64_t after, int64_t *due,

@@ -65,6 +65,8 @@ struct catalogue_pick {
 typedef bool exposure_fn(void *ctx, const struct exposure *x); /* false: enough */
 enum status catalogue_each(struct catalogue *c, const struct catalogue_pick *p, exposure_fn *fn,
                            void *ctx, struct fault *why);
+/* Stored ones that wait, and not after a failure, are due now. */
+enum status catalogue_hurry_stored(struct catalogue *c, struct fault *why);
 /* The earliest due_ns of those states after `after`; 0 when there is none. */
 enum status catalogue_next_due(struct catalogue *c, unsigned states, int64_t after, int64_t *due,
                                struct fault *why);
@@ -105,6 +107,9 @@ enum status catalogue_ccds(struct catalogue *c, int64_t exposure, struct ccd **o
  * pull/exposure.h); *exposure is 0 when none has. */
 enum status catalogue_path_owner(struct catalogue *c, const char *path, int64_t *exposure,
                                  struct fault *why);
+/* Another exposure than `but` whose jobs are to place a ccd there; 0 when there is none. */
+enum status catalogue_path_awaited(struct catalogue *c, const char *path, int64_t but,
+                                   int64_t *exposure, struct fault *why);
 enum status catalogue_put_quality(struct catalogue *c, int64_t ccd_id, const struct quality *q,
                                   struct fault *why);
 

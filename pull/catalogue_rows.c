@@ -129,9 +129,19 @@ enum status catalogue_path_owner(struct catalogue *c, const char *path, int64_t 
                             path);
     if (st != ST_OK || *exposure)
         return st;
+    st = db_int(c->db, why, exposure, 0,
+                "SELECT exposure FROM ccds WHERE path = ? AND exposure IN"
+                " (SELECT id FROM exposures WHERE state = 'coming')", "s", path);
+    return st == ST_OK && !*exposure ? catalogue_path_awaited(c, path, 0, exposure, why) : st;
+}
+
+enum status catalogue_path_awaited(struct catalogue *c, const char *path, int64_t but,
+                                   int64_t *exposure, struct fault *why)
+{
     return db_int(c->db, why, exposure, 0,
-                  "SELECT exposure FROM ccds WHERE path = ? AND exposure IN"
-                  " (SELECT id FROM exposures WHERE state = 'coming')", "s", path);
+                  "SELECT exposure FROM ccds WHERE path = ? AND state = 'waiting' AND exposure <> ?"
+                  " AND (SELECT state FROM exposures x WHERE x.id = exposure)"
+                  " IN ('placed', 'working')", "si", path, but);
 }
 
 enum status catalogue_drop_ccd(struct catalogue *c, int64_t ccd_id, struct fault *why)

@@ -15,6 +15,7 @@
 #include "pull/commands.h"
 #include "pull/identity.h"
 #include "pull/lease.h"
+#include "pull/node_scratch.h"
 
 struct findings {
     const struct pull_settings *s;
@@ -251,6 +252,25 @@ static void check_slurm(struct findings *f)
     }
 }
 
+/* Of other machines' scratch nothing is known here. */
+static void check_decoding(struct findings *f)
+{
+    const struct pull_settings *s = f->s;
+    const char *base = node_scratch_base(s->scratch);
+    struct fault why;
+    if (!s->on_node)
+        return;
+    if (strcmp(s->runner, "slurm") == 0) {
+        good(f, "decode: by the jobs, in SLURM_TMPDIR, TMPDIR, JOBFS or %s of each node", s->scratch);
+    } else if (access(base, F_OK) == 0 && can_write(base, &why)) {
+        good(f, "decode: by the jobs, in %s, %.1f GiB free", base,
+             (double)fs_free_bytes(base) / 1073741824);
+    } else {
+        bad(f, true, "decode: the scratch %s cannot be written", base);
+        remedy("set SLURM_TMPDIR, TMPDIR or JOBFS, or [decode] scratch, to a folder on a local disk");
+    }
+}
+
 static void check_jobs(struct findings *f)
 {
     const struct pull_settings *s = f->s;
@@ -269,6 +289,7 @@ static void check_jobs(struct findings *f)
         check_slurm(f);
     if (strcmp(s->runner, "pbs") == 0)
         check_pbs(f);
+    check_decoding(f);
     bool measures = c.argc && strcmp(fs_basename(c.argv[0]), "skyferry-measure") == 0;
     if (measures && !command_find("source-extractor", path, sizeof path) &&
         !command_find("sex", path, sizeof path)) {

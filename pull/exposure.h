@@ -95,7 +95,8 @@ struct ccd {
     char datasum[24], checksum[24]; /* its cards: what verify compares */
     char made_from[DIGEST_HEX]; /* of an exposure that is coming: manifest_digest of what the file
                                  * was made from; "" when the whole manifest stands behind it.
-                                 * Waiting, with a path: about to be placed there. */
+                                 * Waiting, with a path: about to be placed there (also by a job:
+                                 * [decode] where). */
     struct quality quality;
     char bundle[512];          /* of its exposure; only read */
 };

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "pull/copying.h"
 #include "pull/decoding.h"
+#include "pull/defer.h"
 #include "pull/early.h"
 #include "pull/flow.h"
 #include "pull/making.h"
@@ -83,6 +84,7 @@ static enum status record(struct agent *a, struct flight *f, struct fault *why)
 static enum status record_end(struct agent *a, struct flight *f, struct fault *why)
 {
     struct fanout *w = f->work;
+    defer_stamp(&f->x, w->ccds, w->count);
     return renew_end(a, &f->x, w->ccds, w->count, why) == ST_OK ? record(a, f, why) : why->grade;
 }
 
@@ -160,7 +162,7 @@ static void finish(struct fanout *w)
     if (w->cut) {
         keep_part(w);
     } else {
-        if (w->worst.grade == ST_OK)
+        if (w->worst.grade == ST_OK && !defer_is_due(w->a, &w->f->x))
             say_placed(w);
         decoding_note(w->a->s.state, pool_threads(w->a->pool), &w->tally);
         w->f->record = record_end;
@@ -261,14 +263,6 @@ static void ccd_done(struct pool_job *job)
         finish(w);
 }
 
-static const struct member *member_of(const struct manifest *m, int hdu)
-{
-    for (size_t i = 0; i < m->count; i++)
-        if (m->members[i].role == MEMBER_IMAGE && m->members[i].hdu == hdu)
-            return &m->members[i];
-    return NULL;
-}
-
 static enum status submit_ccd(struct fanout *w, size_t index, struct fault *why)
 {
     struct ccd_job *j = calloc(1, sizeof *j);
@@ -278,7 +272,7 @@ static enum status submit_ccd(struct fanout *w, size_t index, struct fault *why)
     j->w = w;
     j->index = index;
     j->m.source = &w->source;
-    j->m.member = member_of(&w->m, w->ccds[index].hdu);
+    j->m.member = unpack_image_of(&w->m, w->ccds[index].hdu);
     w->pending++;
     const struct exposure *x = &w->f->x;
     if (placing_file(&w->a->s, x, &w->ccds[index], &j->m.file, &j->m.why) != ST_OK ||
@@ -427,10 +421,13 @@ static void begin_ccds(struct fanout *w)
     struct fault why;
     w->source = (struct unpack_source){w->fd, &w->m, &w->primary};
     w->pending++; /* so that the end cannot come before the last one is submitted */
-    for (size_t i = 0; i < w->count; i++)
-        if (renew_wants(&w->f->x, &w->ccds[i], member_of(&w->m, w->ccds[i].hdu)) &&
+    for (size_t i = 0; i < w->count; i++) {
+        struct ccd *c = &w->ccds[i];
+        if (!defer_takes(w->a, &w->f->x, c) &&
+            renew_wants(&w->f->x, c, unpack_image_of(&w->m, c->hdu)) &&
             submit_ccd(w, i, &why) != ST_OK)
             note_fault(w, &why);
+    }
     if (--w->pending == 0)
         finish(w);
 }
@@ -442,7 +439,8 @@ static void go_on(struct fanout *w)
     bool again = w->f->x.stamp[STAMP_INDEXED] != 0;
     if (w->f->x.exact != EXACT_COMING || !again)
         w->f->x.stamp[STAMP_INDEXED] = clock_wall();
-    why.grade = join_ccds(w, &why);
+    if ((why.grade = join_ccds(w, &why)) == ST_OK)
+        why.grade = defer_ccds(w->a, &w->f->x, &w->m, w->ccds, w->count, &why);
     if (why.grade == ST_OK)
         why.grade = write_index(w, &why);
     if (why.grade != ST_OK) {

@@ -10,6 +10,7 @@
 #include "common/fsutil.h"
 #include "common/log.h"
 #include "pull/flow.h"
+#include "pull/job_decode.h"
 #include "pull/job_files.h"
 #include "pull/quality.h"
 
@@ -146,15 +147,17 @@ static void say_verdict(struct agent *a, const struct exposure *x, const struct 
                   x->name);
 }
 
-static enum status save_end(struct agent *a, struct job *j, const struct ccd *ccds, size_t count,
-                            struct fault *why)
+static enum status save_end(struct agent *a, struct job *j, const struct decode_rows *r,
+                            const struct decoded_job *d, struct fault *why)
 {
     enum status st = catalogue_begin(a->cat, why);
     if (st != ST_OK)
         return st;
     st = catalogue_put_job(a->cat, j, why);
-    for (size_t i = 0; st == ST_OK && j->state == JOB_DONE && i < count; i++)
-        st = catalogue_put_quality(a->cat, ccds[i].id, &ccds[i].quality, why);
+    if (st == ST_OK)
+        st = decode_record(a, r, d, why);
+    for (size_t i = 0; st == ST_OK && j->state == JOB_DONE && i < r->count; i++)
+        st = catalogue_put_quality(a->cat, r->ccds[i].id, &r->ccds[i].quality, why);
     if (st == ST_OK)
         st = catalogue_count(a->cat, j->exposure, why);
     if (st == ST_OK)
@@ -185,19 +188,61 @@ static size_t only_this_job(struct ccd *ccds, size_t count, int64_t job)
     return kept;
 }
 
+/* It is run again, and this run does not count. */
+static void not_counted(struct job *j)
+{
+    j->state = JOB_WAITING;
+    j->attempts--;
+    j->handle[0] = '\0';
+    j->due_ns = clock_wall() + AGAIN_S * NS_PER_S;
+}
+
+/* There was no room in the store for what it placed. */
+static void wait_for_room(struct job *j, const struct exposure *x, const struct decoded_job *d)
+{
+    struct log_at at;
+    not_counted(j);
+    j->due_ns = clock_wall() + BLOCKED_S * NS_PER_S;
+    pull_text(j->reason, sizeof j->reason, "%s", d->words);
+    log_error(at_job(&at, x), "q%d waits, again in %d s: %s", j->number, BLOCKED_S, j->reason);
+}
+
+static void conclude(struct agent *a, const struct exposure *x, struct job *j,
+                     const struct job_end *end, struct decode_rows *r,
+                     const struct decoded_job *d)
+{
+    struct fault reason = {0};
+    struct job_end e = *end;
+    if (d->said[0])
+        memcpy(e.words, d->said, sizeof e.words);
+    enum status grade = judge(a, j, &e, r->ccds, r->count, &reason);
+    r->count = only_this_job(r->ccds, r->count, j->id);
+    grade = decode_verdict(grade, j, r, d, &reason);
+    if (d->hopeless)
+        j->attempts = a->s.retries + 1;
+    note_verdict(a, j, grade, &reason);
+    if (j->state == JOB_FAILED)
+        decode_give_up(x, j, r);
+    if (end->ended_ns)
+        j->ended_ns = end->ended_ns;
+    crash_point("pull:jobended");
+    if (j->state != JOB_WAITING && job_write_end(&a->s, j, &reason) != ST_OK)
+        log_warn(AT(.stage = "job", .exposure = x->name), "%s", reason.text);
+    say_verdict(a, x, j);
+}
+
 static enum status take_end(struct agent *a, const struct job_end *end, struct fault *why)
 {
     struct job j;
     struct exposure x;
-    struct ccd *ccds = NULL;
-    struct fault reason = {0};
-    size_t count = 0;
+    struct decode_rows r = {NULL, 0};
+    struct decoded_job d;
     bool found = false, has_exposure = false;
     enum status st = catalogue_get_job(a->cat, end->id, &j, &found, why);
     if (st == ST_OK && found)
         st = catalogue_get(a->cat, j.exposure, &x, &has_exposure, why);
     if (st == ST_OK && has_exposure)
-        st = catalogue_ccds(a->cat, j.exposure, &ccds, &count, why);
+        st = catalogue_ccds(a->cat, j.exposure, &r.ccds, &r.count, why);
     /* Another state: its exposure was set back meanwhile, or it was never released. */
     if (st != ST_OK || !has_exposure || j.state != JOB_RUNNING)
         goto out;
@@ -207,30 +252,21 @@ static enum status take_end(struct agent *a, const struct job_end *end, struct f
         st = catalogue_put_job(a->cat, &j, why);
         goto out;
     }
+    decode_take(a, &x, &j, &r, &d);
     /* What a job says of a file that was taken out of it since is no fault. */
-    if (!x.visit_ccds)
-        count = only_this_job(ccds, count, j.id);
-    if (end->cancelled) {
-        j.state = JOB_WAITING;
-        j.attempts--;
-        j.handle[0] = '\0';
-        j.due_ns = clock_wall() + AGAIN_S * NS_PER_S;
-    } else {
-        enum status grade = judge(a, &j, end, ccds, count, &reason);
-        count = only_this_job(ccds, count, j.id);
-        note_verdict(a, &j, grade, &reason);
-        if (end->ended_ns)
-            j.ended_ns = end->ended_ns;
-        crash_point("pull:jobended");
-        if (j.state != JOB_WAITING && job_write_end(&a->s, &j, &reason) != ST_OK)
-            log_warn(AT(.stage = "job", .exposure = x.name), "%s", reason.text);
-        say_verdict(a, &x, &j);
-    }
-    st = save_end(a, &j, ccds, count, why);
+    if (!x.visit_ccds || end->cancelled || d.store_full)
+        r.count = only_this_job(r.ccds, r.count, j.id);
+    if (end->cancelled)
+        not_counted(&j);
+    else if (d.store_full)
+        wait_for_room(&j, &x, &d);
+    else
+        conclude(a, &x, &j, end, &r, &d);
+    st = save_end(a, &j, &r, &d, why);
     if (st == ST_OK)
         crash_point("pull:jobrecorded");
 out:
-    free(ccds);
+    free(r.ccds);
     return st;
 }
 
@@ -328,10 +364,14 @@ static enum status begin(struct agent *a, struct job *j, const struct exposure *
     struct making m;
     job_prepare(a, j, &m);
     enum status st = make_order(a, j, x, &m.c, m.program, why);
+    decode_avoid(j, &m);
     if (st == ST_OK)
         st = job_clean(&a->s, j, why);
     if (st == ST_OK)
+        st = decode_order(a, j, x, &m, why);
+    if (st == ST_OK)
         st = runner->row->submit(runner, &m.o, j->handle, why);
+    decode_order_free(&m);
     command_free(&m.c);
     return st;
 }

@@ -18,6 +18,7 @@ struct batch_submission {
     const char *script;
     const int *numbers;     /* tasks, ascending */
     size_t count;
+    const char *avoid;      /* "a,b": nodes that are not wanted; "" or NULL: none */
 };
 
 /* What an answer says of one task; "", 0 and -1: nothing. */

@@ -58,7 +58,8 @@ static void set_node(struct batch_said *said, const char *text, size_t len)
 static bool submit(const struct pull_settings *s, const struct batch_submission *b,
                    struct command *out, struct fault *why)
 {
-    char name[320], comment[64], output[PULL_PATH + 32];
+    char name[320], comment[64], output[PULL_PATH + 32], exclude[512];
+    bool avoids = b->avoid && b->avoid[0];
     struct buf array = {0};
     (void)s;
     buf_printf(&array, "--array=");
@@ -67,10 +68,12 @@ static bool submit(const struct pull_settings *s, const struct batch_submission 
     snprintf(name, sizeof name, "--job-name=%s.%s", b->name, b->key);
     snprintf(comment, sizeof comment, "--comment=skyferry %s", b->key);
     snprintf(output, sizeof output, "--output=%s/q%%a/slurm.out", b->folder);
+    pull_text(exclude, sizeof exclude, "--exclude=%s", avoids ? b->avoid : "");
+    const char *last[] = {avoids ? exclude : b->script, avoids ? b->script : NULL};
     if (array.data)
         dialect_words(out, (const char *const[]){"sbatch", "--parsable", name, comment,
-                                                 (char *)array.data, output, b->script, NULL});
-    bool ok = array.data && out->argc == 7;
+                                                 (char *)array.data, output, last[0], last[1], NULL});
+    bool ok = array.data && out->argc == 7 + avoids;
     buf_free(&array);
     return ok || (fault(why, ST_RETRY, "out of memory"), false);
 }

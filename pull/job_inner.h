@@ -31,6 +31,7 @@ struct making {
     char program[PULL_PATH], folder[PULL_PATH], job_file[PULL_PATH], result[PULL_PATH];
     struct command c;
     struct job_order o;
+    char *decode, node[64]; /* job_decode.c's */
 };
 
 void job_prepare(struct agent *a, const struct job *j, struct making *m);

@@ -25,6 +25,7 @@
 
 #define GRACE_S 3    /* between TERM and KILL */
 #define CLOSE_MS 2000 /* the same when the agent itself ends */
+#define WRAP_S 3     /* more for a task that ends its command, and cleans up */
 #define TICK_MS 500
 
 struct local_job {
@@ -33,7 +34,7 @@ struct local_job {
     pid_t pid;
     int pidfd, gate;
     struct job_output *out, *err;
-    int timeout_s;
+    int timeout_s, more_s; /* more_s: of grace */
     int64_t deadline, term_at; /* clock_mono; term_at 0: not asked to end */
     int64_t output_max;
     char job_file[PULL_PATH];
@@ -151,21 +152,22 @@ static enum status local_submit(struct job_runner *r, const struct job_order *o,
                                 char handle[JOB_HANDLE], struct fault *why)
 {
     struct local *l = (struct local *)r;
-    struct birth b = {.null = -1, .out = -1, .err = -1, .folder = o->folder,
+    struct birth b = {.null = -1, .out = -1, .err = -1, .folder = o->work ? o->work : o->folder,
                       .program = o->program, .argv = o->argv};
-    struct job_output_options output = {o->folder, "out", o->output_max, on_full, NULL};
+    struct job_output_options output = {o->folder, o->wraps ? "task.out" : "out", o->output_max,
+                                        on_full, NULL};
     struct local_job *j = calloc(1, sizeof *j);
     enum status st = ST_RETRY;
     if (!j)
         return fault(why, ST_RETRY, "out of memory");
     *j = (struct local_job){.id = o->id, .pidfd = -1, .gate = -1, .timeout_s = o->timeout_s,
-                            .output_max = o->output_max};
+                            .output_max = o->output_max, .more_s = o->wraps ? WRAP_S : 0};
     pull_text(j->job_file, sizeof j->job_file, "%s", o->job_file);
     b.env = process_environment(o->job_file, o->result_file);
     b.null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     output.ctx = j;
     st = job_output_open(l->loop, &output, &j->out, &b.out, why);
-    output.name = "err";
+    output.name = o->wraps ? "task.err" : "err";
     if (st == ST_OK)
         st = job_output_open(l->loop, &output, &j->err, &b.err, why);
     if (st != ST_OK)
@@ -225,7 +227,7 @@ static void check_limits(struct local_job *j, int64_t now)
 {
     if (j->ended)
         return;
-    if (j->term_at && now - j->term_at > GRACE_S * NS_PER_S)
+    if (j->term_at && now - j->term_at > (GRACE_S + j->more_s) * NS_PER_S)
         kill(-j->pid, SIGKILL);
     if (j->term_at || j->deadline == 0)
         return;
@@ -339,7 +341,7 @@ static void local_close(struct job_runner **r)
         ask_to_end(j);
     while (l->jobs) {
         struct local_job *j = l->jobs;
-        int64_t left = (until - clock_mono()) / NS_PER_MS;
+        int64_t left = (until - clock_mono()) / NS_PER_MS + j->more_s * 1000;
         struct pollfd p = {.fd = j->pidfd, .events = POLLIN};
         if (!j->ended && poll(&p, 1, left > 0 ? (int)left : 0) <= 0)
             kill(-j->pid, SIGKILL);

@@ -23,6 +23,7 @@ struct plan {
 
 struct tally {
     int highest, active;
+    struct plan *plan; /* NULL: none */
 };
 
 static bool tally_job(void *ctx, const struct job *j)
@@ -31,6 +32,11 @@ static bool tally_job(void *ctx, const struct job *j)
     if (j->number > t->highest)
         t->highest = j->number;
     t->active += j->state == JOB_WAITING || j->state == JOB_RUNNING;
+    /* A ccd whose file is gone by now, though its job has ended: it takes another one to place it. */
+    bool over = j->state == JOB_DONE || j->state == JOB_FAILED;
+    for (size_t i = 0; over && t->plan && i < t->plan->count; i++)
+        if (t->plan->ccds[i].job == j->id && t->plan->ccds[i].state == CCD_WAITING)
+            t->plan->ccds[i].job = 0;
     return true;
 }
 
@@ -82,13 +88,13 @@ int job_ccds_each(const struct pull_settings *s, size_t good)
     return (int)(((long)good + jobs - 1) / jobs);
 }
 
-/* Groups the placed ccds that are to have a job and have none, in order; the others are dropped
- * from the list. */
+/* Groups the ccds that are to have a job and have none, placed or left to it, in order; the others
+ * are dropped from the list. */
 static void group(struct plan *p, const struct pull_settings *s)
 {
     size_t kept = 0;
     for (size_t i = 0; i < p->count; i++)
-        if (visit_job_wants(&s->camera, &p->ccds[i]))
+        if (visit_job_wants(s, &p->ccds[i]))
             p->ccds[kept++] = p->ccds[i];
     p->count = kept;
     int each = job_ccds_each(s, kept);
@@ -120,11 +126,11 @@ void jobs_make(struct agent *a, struct flight *f)
     if (visit_holds(a, f))
         return;
     struct plan p = {0};
-    struct tally t = {0};
+    struct tally t = {.plan = &p};
     struct fault why = {0};
-    enum status st = catalogue_jobs_of(a->cat, f->x.id, tally_job, &t, &why);
+    enum status st = catalogue_ccds(a->cat, f->x.id, &p.ccds, &p.count, &why);
     if (st == ST_OK)
-        st = catalogue_ccds(a->cat, f->x.id, &p.ccds, &p.count, &why);
+        st = catalogue_jobs_of(a->cat, f->x.id, tally_job, &t, &why);
     p.first = t.highest + 1;
     group(&p, &a->s);
     for (int number = p.first; st == ST_OK && number <= p.last; number++) {

@@ -129,11 +129,14 @@ static bool bury_once(const char *variable)
 
 void process_bury_marked(const char *job_file)
 {
-    struct buf variable = {0};
-    if (buf_printf(&variable, "SKYFERRY_JOB=%s", job_file))
-        for (int i = 0; i < 10 && bury_once((const char *)variable.data); i++)
-            ;
-    buf_free(&variable);
+    static const char *const names[] = {"SKYFERRY_JOB", "SKYFERRY_ORDER"};
+    for (int k = 0; k < 2; k++) {
+        struct buf variable = {0};
+        if (buf_printf(&variable, "%s=%s", names[k], job_file))
+            for (int i = 0; i < 10 && bury_once((const char *)variable.data); i++)
+                ;
+        buf_free(&variable);
+    }
 }
 
 /* ---- environment ---- */

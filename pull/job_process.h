@@ -14,7 +14,8 @@ void process_handle(pid_t pid, char *out, size_t size);
  * most 2 s). */
 void process_bury_handle(const char *handle);
 
-/* Kills every process of this user whose environment holds SKYFERRY_JOB=job_file. */
+/* Kills every process of this user whose environment holds SKYFERRY_JOB=job_file, or SKYFERRY_ORDER,
+ * which marks what a task runs in a node's scratch. */
 void process_bury_marked(const char *job_file);
 
 /* Our environment and SKYFERRY_JOB, SKYFERRY_RESULT; NULL when memory is out. */

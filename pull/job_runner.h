@@ -17,6 +17,7 @@ struct pull_settings;
 struct job_order {
     int64_t id;
     const char *folder;       /* absolute: the working folder; gets the files out and err */
+    const char *work;         /* another working folder; NULL: none */
     const char *program;      /* path of the executable file */
     char *const *argv;
     const char *job_file;     /* SKYFERRY_JOB, which also marks the job's processes */
@@ -25,6 +26,10 @@ struct job_order {
     int64_t output_max;       /* bytes of out and of err */
     int64_t group;            /* orders of one group may go out together: the exposure */
     int number;               /* within the group */
+    const char *decode;       /* JSON: what the task decodes first (task_decode.h); NULL: nothing */
+    const char *avoid;        /* batch systems: a node that it must not go to; NULL: none */
+    bool wraps;               /* local: it is `skyferry-pull task`, which writes out and err itself
+                               * and needs a moment to clean up when it is told to end */
     const struct pull_settings *settings; /* stays while the runner is open; local needs none */
 };
 

@@ -1,10 +1,8 @@
 /* Orders in, ends out: the tasks of every array, what their folders tell, and the clock. */
 #include "pull/job_slurm.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -143,16 +141,6 @@ static void on_tick(void *ctx)
 
 /* ---- the row's functions ---- */
 
-static enum status draw_key(char key[TASK_KEY], struct fault *why)
-{
-    unsigned char bytes[(TASK_KEY - 1) / 2];
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        return fault_errno(why, ST_RETRY, "cannot draw a job's key");
-    for (size_t i = 0; i < sizeof bytes; i++)
-        snprintf(key + 2 * i, 3, "%02x", bytes[i]);
-    return ST_OK;
-}
-
 static struct slurm_array *new_array(struct slurm *q, const struct job_order *o)
 {
     struct slurm_array *a = calloc(1, sizeof *a);
@@ -177,6 +165,7 @@ static struct slurm_task *add_task(struct slurm_array *a, const struct job_order
     t->number = o->number;
     t->end = (struct job_end){.id = o->id, .exit_status = -1};
     t->said.exit_status = -1;
+    pull_text(t->avoid, sizeof t->avoid, "%s", o->avoid ? o->avoid : "");
     pull_text(t->folder, sizeof t->folder, "%s", o->folder);
     while (*last)
         last = &(*last)->next;
@@ -204,7 +193,7 @@ static enum status slurm_order(struct job_runner *r, const struct job_order *o,
     if (!a && !(a = new_array(q, o)))
         return fault(why, ST_RETRY, "out of memory");
     if (!a->key[0])
-        st = draw_key(a->key, why);
+        st = task_draw_key(a->key, why);
     if (st == ST_OK)
         st = task_order(o, q->dialect->name, a->key, why);
     if (st == ST_OK && !add_task(a, o))

@@ -31,6 +31,7 @@ struct slurm_task {
     int number;
     char folder[PULL_PATH]; /* .../NAME/qN */
     char claimed[BATCH_ID]; /* by which task; it may be one of another submission of this array */
+    char avoid[64];         /* a node that it must not go to; "" none */
     bool released, ended, taken; /* ended: `end` is to be polled */
     bool cancelled, asked;       /* asked: scancel was called for it */
     bool told;                   /* by the squeue that is being read */

@@ -48,6 +48,10 @@ static void judge(struct slurm_array *a, struct slurm_task *t, const struct batc
         log_info(AT(.stage = "job", .exposure = a->name), "q%d was preempted: submitted again",
                  t->number);
         t->cancelled = true;
+    } else if (t->avoid[0] && !told && strcmp(said->reason, "BadConstraints") == 0) {
+        log_info(AT(.stage = "job", .exposure = a->name), "q%d finds no other node than %s: it is "
+                 "run there again", t->number, t->avoid);
+        t->cancelled = true;
     }
     slurm_ended(a->owner, t);
 }
@@ -256,7 +260,7 @@ static struct slurm_array *to_ask(struct slurm *q, bool unsure)
 static bool call_find(struct slurm *q, struct slurm_array *a, struct command *c, struct fault *why)
 {
     int first = a->tasks ? a->tasks->number : 1;
-    struct batch_submission b = {a->name, a->key, a->folder, "", &first, 1};
+    struct batch_submission b = {a->name, a->key, a->folder, "", &first, 1, NULL};
     a->asked_at = q->asked_at;
     q->sought = a;
     return q->dialect->find(q->s, &b, c, why);

@@ -10,6 +10,7 @@
 #include "pull/job_slurm.h"
 #include "pull/job_template.h"
 
+#define AVOIDED 480 /* characters of names of nodes */
 #define MOST_TASKS CAMERA_CCD_MAX
 
 enum status slurm_script(const struct pull_settings *s, const char *folder, int first,
@@ -107,6 +108,17 @@ static size_t list_tasks(const struct slurm_array *a, int *numbers)
     return count;
 }
 
+/* "a,b": nodes where an attempt failed by the node's fault. */
+static void list_avoided(const struct slurm_array *a, char out[AVOIDED])
+{
+    out[0] = '\0';
+    for (const struct slurm_task *t = a->tasks; t; t = t->next) {
+        size_t at = strlen(out);
+        if (t->avoid[0] && !t->ended && !strstr(out, t->avoid))
+            pull_text(out + at, AVOIDED - at, "%s%s", at ? "," : "", t->avoid);
+    }
+}
+
 static enum status call(struct slurm_array *a, const struct batch_submission *b, struct fault *why)
 {
     struct slurm *q = a->owner;
@@ -125,7 +137,9 @@ void slurm_submit(struct slurm_array *a)
     struct fault why;
     char script[PULL_PATH];
     int numbers[MOST_TASKS];
-    struct batch_submission b = {a->name, a->key, a->folder, script, numbers, 0};
+    char avoided[AVOIDED];
+    struct batch_submission b = {a->name, a->key, a->folder, script, numbers, 0, avoided};
+    list_avoided(a, avoided);
     b.count = list_tasks(a, numbers);
     if (b.count == 0)
         return;

@@ -1,61 +1,37 @@
 #include "pull/job_task.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/crashpoint.h"
 #include "common/fsutil.h"
 #include "pull/command.h"
 #include "pull/settings.h"
-
-#define MAX_FILE ((size_t)1 << 20)
+#include "pull/task_files.h"
+#include "pull/task_results.h"
 
 static void file_in(const char *folder, const char *name, char out[PULL_PATH])
 {
     pull_text(out, PULL_PATH, "%s/%s", folder, name);
 }
 
-static json_t *load(const char *folder, const char *name)
-{
-    char path[PULL_PATH];
-    struct buf text = {0};
-    json_t *root = NULL;
-    file_in(folder, name, path);
-    if (fs_read_file(path, MAX_FILE, &text, NULL) == ST_OK)
-        root = json_loadb((const char *)text.data, text.len, 0, NULL);
-    buf_free(&text);
-    return root;
-}
-
-static enum status save(const char *folder, const char *name, json_t *root, bool keep,
-                        struct fault *why)
-{
-    char path[PULL_PATH];
-    file_in(folder, name, path);
-    char *text = json_dumps(root, JSON_INDENT(1));
-    enum status st = text ? fs_write_file(path, text, strlen(text), keep, why)
-                          : fault(why, ST_RETRY, "out of memory for '%s'", path);
-    free(text);
-    return st;
-}
-
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *text = json_string_value(json_object_get(o, key));
-    return text ? text : "";
-}
-
-static void set_text(json_t *o, const char *key, const char *text)
-{
-    json_object_set_new(o, key, json_string(text));
-}
-
 /* ---- the daemon's side ---- */
+
+enum status task_draw_key(char key[TASK_KEY], struct fault *why)
+{
+    unsigned char bytes[(TASK_KEY - 1) / 2];
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return fault_errno(why, ST_RETRY, "cannot draw a job's key");
+    for (size_t i = 0; i < sizeof bytes; i++)
+        snprintf(key + 2 * i, 3, "%02x", bytes[i]);
+    return ST_OK;
+}
 
 enum status task_order(const struct job_order *o, const char *runner, const char *key,
                        struct fault *why)
@@ -70,15 +46,17 @@ enum status task_order(const struct job_order *o, const char *runner, const char
     json_t *root = json_object(), *argv = json_array();
     for (int i = 0; o->argv[i]; i++)
         json_array_append_new(argv, json_string(o->argv[i]));
-    set_text(root, "runner", runner);
-    set_text(root, "key", key);
-    set_text(root, "program", o->program);
+    task_set(root, "runner", runner);
+    task_set(root, "key", key);
+    task_set(root, "program", o->program);
     json_object_set_new(root, "argv", argv);
-    set_text(root, "job", o->job_file);
-    set_text(root, "result", o->result_file);
+    task_set(root, "job", o->job_file);
+    task_set(root, "result", o->result_file);
     json_object_set_new(root, "timeout_s", json_integer(o->timeout_s));
     json_object_set_new(root, "output_max", json_integer(o->output_max));
-    enum status st = save(o->folder, "task.json", root, false, why);
+    if (o->decode)
+        json_object_set_new(root, "decode", json_loads(o->decode, 0, NULL));
+    enum status st = task_save(o->folder, "task.json", root, false, why);
     json_decref(root);
     return st;
 }
@@ -86,17 +64,17 @@ enum status task_order(const struct job_order *o, const char *runner, const char
 void task_withdraw(const char *folder, const char *key)
 {
     char path[PULL_PATH];
-    json_t *order = load(folder, "task.json");
+    json_t *order = task_load(folder, "task.json");
     file_in(folder, "task.json", path);
-    if (order && strcmp(text_of(order, "key"), key) == 0)
+    if (order && strcmp(task_text(order, "key"), key) == 0)
         unlink(path);
     json_decref(order);
 }
 
 bool task_handle(const char *folder, char handle[JOB_HANDLE])
 {
-    json_t *order = load(folder, "task.json");
-    const char *key = text_of(order, "key"), *runner = text_of(order, "runner");
+    json_t *order = task_load(folder, "task.json");
+    const char *key = task_text(order, "key"), *runner = task_text(order, "runner");
     bool ok = key[0] && pull_text(handle, JOB_HANDLE, "%s %s", runner[0] ? runner : "slurm", key);
     json_decref(order);
     return ok;
@@ -110,9 +88,9 @@ static void read_report(const json_t *o, struct task_report *out)
         .ok = json_is_true(json_object_get(o, "ok")),
         .stopped = json_is_true(json_object_get(o, "stopped")),
         .exit_status = (int)json_integer_value(json_object_get(o, "exit_status"))};
-    pull_text(out->batch, sizeof out->batch, "%s", text_of(o, "batch"));
-    pull_text(out->node, sizeof out->node, "%s", text_of(o, "node"));
-    pull_text(out->words, sizeof out->words, "%s", text_of(o, "words"));
+    pull_text(out->batch, sizeof out->batch, "%s", task_text(o, "batch"));
+    pull_text(out->node, sizeof out->node, "%s", task_text(o, "node"));
+    pull_text(out->words, sizeof out->words, "%s", task_text(o, "words"));
 }
 
 bool task_look(const char *folder, const char *key, struct task_report *out)
@@ -120,8 +98,8 @@ bool task_look(const char *folder, const char *key, struct task_report *out)
     static const char *const files[] = {"ended.json", "claim.json"};
     bool found = false;
     for (int i = 0; i < 2 && !found; i++) {
-        json_t *o = load(folder, files[i]);
-        found = o && strcmp(text_of(o, "key"), key) == 0;
+        json_t *o = task_load(folder, files[i]);
+        found = o && strcmp(task_text(o, "key"), key) == 0;
         if (found)
             read_report(o, out);
         json_decref(o);
@@ -137,16 +115,18 @@ struct node_task {
     struct loop *loop;
     struct job_runner *runner;
     struct job_end end;
-    bool ended, told;
+    struct task_decode *decode; /* NULL: the ccds are placed already */
+    struct task_place place;
+    bool ended, told, decoding, late;
 };
 
 static json_t *report_json(const struct node_task *t)
 {
     const struct task_report *r = &t->report;
     json_t *o = json_object();
-    set_text(o, "key", t->key);
-    set_text(o, "batch", r->batch);
-    set_text(o, "node", r->node);
+    task_set(o, "key", t->key);
+    task_set(o, "batch", r->batch);
+    task_set(o, "node", r->node);
     json_object_set_new(o, "started_ns", json_integer(r->started_ns));
     if (!r->ended_ns)
         return o;
@@ -154,7 +134,7 @@ static json_t *report_json(const struct node_task *t)
     json_object_set_new(o, "ok", json_boolean(r->ok));
     json_object_set_new(o, "stopped", json_boolean(r->stopped));
     json_object_set_new(o, "exit_status", json_integer(r->exit_status));
-    set_text(o, "words", r->words);
+    task_set(o, "words", r->words);
     return o;
 }
 
@@ -181,18 +161,18 @@ static enum status claim(struct node_task *t, struct fault *why)
 {
     json_t *mine = report_json(t), *other = NULL;
     char path[PULL_PATH];
-    enum status st = save(t->folder, "claim.json", mine, true, why);
-    if (st == ST_REJECT && (other = load(t->folder, "claim.json"))) {
-        bool again = strcmp(text_of(other, "key"), t->key) == 0 &&
-                     strcmp(text_of(other, "batch"), t->report.batch) == 0;
+    enum status st = task_save(t->folder, "claim.json", mine, true, why);
+    if (st == ST_REJECT && (other = task_load(t->folder, "claim.json"))) {
+        bool again = strcmp(task_text(other, "key"), t->key) == 0 &&
+                     strcmp(task_text(other, "batch"), t->report.batch) == 0;
         file_in(t->folder, "ended.json", path);
         if (again && unlink(path) != 0 && errno != ENOENT)
             st = fault_errno(why, ST_RETRY, "cannot remove the old '%s'", path);
         else if (again)
-            st = save(t->folder, "claim.json", mine, false, why);
+            st = task_save(t->folder, "claim.json", mine, false, why);
         else
             st = fault(why, ST_REJECT, "this job was taken by %s on %s already: it is not run "
-                       "twice", text_of(other, "batch"), text_of(other, "node"));
+                       "twice", task_text(other, "batch"), task_text(other, "node"));
     }
     json_decref(mine);
     json_decref(other);
@@ -213,17 +193,99 @@ static void on_stop(void *ctx, int signo)
     (void)signo;
     t->told = true;
     t->runner->row->cancel(t->runner, 1);
+    if (t->decoding)
+        loop_stop(t->loop);
+}
+
+static void on_late(void *ctx)
+{
+    struct node_task *t = ctx;
+    t->late = true;
+    loop_stop(t->loop);
+}
+
+/* The order is still ours? A node that was given up may have come back. */
+static bool is_ours(const struct node_task *t)
+{
+    json_t *order = task_load(t->folder, "task.json");
+    bool is = order && strcmp(task_text(order, "key"), t->key) == 0;
+    json_decref(order);
+    return is;
+}
+
+/* ---- decode, run, bring back ---- */
+
+/* What was placed before it was broken off is reported all the same. */
+static enum status decode_within(struct node_task *t, int timeout_s, struct fault *why)
+{
+    struct loop_timer *limit = loop_timer_new(t->loop, on_late, t);
+    if (!limit)
+        return fault(why, ST_RETRY, "out of memory");
+    loop_timer_set(limit, (int64_t)timeout_s * 1000, 0);
+    t->decoding = true;
+    enum status st = task_decode_begin(t->decode, t->loop, why);
+    if (st == ST_OK)
+        st = loop_run(t->loop, why);
+    t->decoding = false;
+    loop_timer_free(&limit);
+    struct fault rest;
+    enum status end = task_decode_end(t->decode, &rest);
+    if (st != ST_OK || end == ST_OK)
+        return st;
+    *why = rest;
+    return t->late ? fault_within(why, "ended after %d s, its time limit ([jobs] timeout_seconds): ",
+                                  timeout_s)
+                   : end;
+}
+
+/* The command's surroundings become those of the scratch, and its time what is left. */
+static enum status decode(struct node_task *t, const json_t *order, struct job_order *o,
+                          struct fault *why)
+{
+    int64_t began = clock_mono();
+    enum status st = task_decode_open(order, t->report.node, &t->decode, why);
+    if (st == ST_OK)
+        st = decode_within(t, o->timeout_s, why);
+    if (st == ST_OK && t->told)
+        st = fault(why, ST_RETRY, "told to end");
+    if (st == ST_OK)
+        st = task_place_make(t->decode, o, &t->place, why);
+    if (st != ST_OK)
+        return st;
+    setenv("SKYFERRY_ORDER", o->job_file, 1);
+    int spent = (int)((clock_mono() - began) / NS_PER_S);
+    o->timeout_s = spent < o->timeout_s ? o->timeout_s - spent : 1;
+    o->argv = t->place.argv;
+    o->work = t->place.work;
+    o->job_file = t->place.job_file;
+    o->result_file = t->place.result_file;
+    return ST_OK;
+}
+
+static enum status run_command(struct node_task *t, const struct job_order *o, struct fault *why)
+{
+    char handle[JOB_HANDLE];
+    enum status st = t->runner->row->submit(t->runner, o, handle, why);
+    if (st != ST_OK)
+        return st;
+    t->runner->row->release(t->runner, 1);
+    while (st == ST_OK && !t->ended)
+        st = loop_run(t->loop, why);
+    crash_point("task:ran");
+    if (st == ST_OK && t->decode && !t->told && is_ours(t))
+        st = task_bring_back(t->place.work, t->folder, why);
+    return st;
 }
 
 static enum status run_order(struct node_task *t, json_t *order, struct fault *why)
 {
-    char *argv[COMMAND_ARGS + 1] = {NULL}, handle[JOB_HANDLE];
-    const json_t *words = json_object_get(order, "argv");
+    char *argv[COMMAND_ARGS + 1] = {NULL};
+    const json_t *words = json_object_get(order, "argv"), *ccds = json_object_get(order, "decode");
     for (size_t i = 0; i < json_array_size(words) && i < COMMAND_ARGS; i++)
         argv[i] = (char *)json_string_value(json_array_get(words, i));
-    struct job_order o = {.id = 1, .folder = t->folder, .program = text_of(order, "program"),
-                          .argv = argv, .job_file = text_of(order, "job"),
-                          .result_file = text_of(order, "result"),
+    struct job_order o = {.id = 1, .folder = t->folder, .program = task_text(order, "program"),
+                          .argv = argv, .job_file = task_text(order, "job"),
+                          .result_file = task_text(order, "result"),
                           .timeout_s = (int)json_integer_value(json_object_get(order, "timeout_s")),
                           .output_max = json_integer_value(json_object_get(order, "output_max"))};
     enum status st = loop_open(&t->loop, why);
@@ -231,34 +293,51 @@ static enum status run_order(struct node_task *t, json_t *order, struct fault *w
         st = job_local.open(t->loop, on_wake, t, &t->runner, why);
     if (st == ST_OK)
         st = loop_signal(t->loop, SIGTERM, on_stop, t, why);
-    if (st == ST_OK)
-        st = t->runner->row->submit(t->runner, &o, handle, why);
-    if (st != ST_OK)
-        return st;
-    t->runner->row->release(t->runner, 1);
-    while (st == ST_OK && !t->ended)
-        st = loop_run(t->loop, why);
-    return st;
+    if (st == ST_OK && ccds)
+        st = decode(t, ccds, &o, why);
+    return st == ST_OK ? run_command(t, &o, why) : st;
 }
+
+/* ---- the end ---- */
 
 static void note_end(struct node_task *t, enum status st, const struct fault *why)
 {
     struct task_report *r = &t->report;
     r->ended_ns = clock_wall();
     r->ok = st == ST_OK && t->end.ok;
-    r->exit_status = st == ST_OK ? t->end.exit_status : 127;
+    r->exit_status = st == ST_OK ? t->end.exit_status : t->decode ? 1 : 127;
     r->stopped = t->told || r->exit_status == 128 + SIGTERM;
     pull_text(r->words, sizeof r->words, "%s", st != ST_OK ? why->text : t->end.words);
+}
+
+/* The scratch is gone when the end is known. */
+static enum status write_end(struct node_task *t, enum status st, struct fault *why)
+{
+    note_end(t, st, why);
+    json_t *end = report_json(t);
+    task_set(end, "grade", status_name(st));
+    task_set(end, "words", st != ST_OK ? why->text : t->end.words);
+    if (t->decode)
+        task_decode_report(t->decode, end);
+    task_place_free(&t->place);
+    task_decode_close(&t->decode);
+    if (is_ours(t))
+        st = task_save(t->folder, "ended.json", end, false, why);
+    else
+        st = fault(why, ST_REJECT, "this job was submitted again meanwhile: its end here does not "
+                   "count");
+    json_decref(end);
+    return st;
 }
 
 int task_run(const char *folder, const char *key)
 {
     struct node_task t = {.folder = folder, .key = key};
-    struct fault why;
-    json_t *order = load(folder, "task.json"), *end = NULL;
+    struct fault why = {0};
+    json_t *order = task_load(folder, "task.json");
     enum status st = ST_OK;
     introduce(&t.report);
-    if (!order || strcmp(text_of(order, "key"), key) != 0) {
+    if (!order || strcmp(task_text(order, "key"), key) != 0) {
         fprintf(stderr, "skyferry-pull: %s/task.json %s; nothing is run\n", folder,
                 order ? "is another submission's by now" : "cannot be read on this node");
         int code = order ? 0 : 1;
@@ -268,10 +347,9 @@ int task_run(const char *folder, const char *key)
     st = claim(&t, &why);
     if (st == ST_OK) {
         st = run_order(&t, order, &why);
-        note_end(&t, st, &why);
-        end = report_json(&t);
-        st = save(folder, "ended.json", end, false, &why);
-        json_decref(end);
+        if (st != ST_OK)
+            fprintf(stderr, "skyferry-pull: %s\n", why.text);
+        st = write_end(&t, st, &why);
     }
     if (st != ST_OK)
         fprintf(stderr, "skyferry-pull: %s\n", why.text);

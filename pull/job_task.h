@@ -3,6 +3,8 @@
  *   task.json   the daemon's order: program, arguments, limits, and the submission's KEY
  *   claim.json  who runs it, made exclusively: a second submission finds it and goes away
  *   ended.json  how it ended, written last
+ * With [decode] where = job the order lists the ccds that the task decodes and places first
+ * (pull/task_decode.h), and ended.json what became of them.
  * A task that was requeued has the name it had, and takes its claim over. Nothing else is shared
  * between node and daemon. */
 #ifndef SKYFERRY_PULL_JOB_TASK_H
@@ -20,6 +22,7 @@ struct task_report {
     char words[256];
 };
 
+enum status task_draw_key(char key[TASK_KEY], struct fault *why);
 /* runner: whose submission it is. */
 enum status task_order(const struct job_order *o, const char *runner, const char *key,
                        struct fault *why);

@@ -284,6 +284,7 @@ enum status rebuild_jobs(const struct pull_settings *s, struct catalogue *cat,
 {
     struct ccd *ccds = NULL;
     size_t count = 0;
+    int left_to_jobs = 0;
     *out = (struct rebuilt_jobs){0};
     enum status st = catalogue_ccds(cat, x->id, &ccds, &count, why);
     for (int number = 1; st == ST_OK; number++) {
@@ -294,7 +295,10 @@ enum status rebuild_jobs(const struct pull_settings *s, struct catalogue *cat,
         if (st != ST_OK)
             break;
         out->count++;
-        out->active += j.state == JOB_WAITING || j.state == JOB_RUNNING;
+        bool active = j.state == JOB_WAITING || j.state == JOB_RUNNING;
+        out->active += active;
+        for (size_t i = 0; s->on_node && active && i < count; i++)
+            left_to_jobs += ccds[i].job == j.id && ccds[i].state != CCD_PLACED;
         if (j.ended_ns > out->ended_ns)
             out->ended_ns = j.ended_ns;
     }
@@ -302,6 +306,7 @@ enum status rebuild_jobs(const struct pull_settings *s, struct catalogue *cat,
         out->ccds_waiting += ccds[i].state != CCD_PLACED;
         out->ccds_without += ccds[i].state == CCD_PLACED && ccds[i].job == 0;
     }
+    out->ccds_waiting -= left_to_jobs;
     free(ccds);
     return st == ST_WAIT ? ST_OK : st;
 }

@@ -46,7 +46,7 @@ const struct tree_file *tree_find(const struct tree *t, const char *sha256, int 
 /* What the jobs' folders and the ccds' rows add up to. */
 struct rebuilt_jobs {
     int count, active;              /* active: neither done nor failed */
-    int ccds_waiting, ccds_without; /* not placed; placed but in no job */
+    int ccds_waiting, ccds_without; /* not placed, nor to be by a job; placed but in no job */
     int64_t ended_ns;               /* of the last one */
 };
 /* Adds the job rows of an exposure whose ccds are in the catalogue already. */

@@ -61,11 +61,18 @@ const struct setting pull_settings_rows[] = {
      "noon, or the UTC time HH:MM at which the next night's name begins to hold."},
     {ROW("camera", "profile", SET_PATH, profile), "decam", 0, 0, NULL, NULL,
      "The camera: a file of the folder cameras/ without its .conf, or a path."},
+    {ROW("decode", "where", SET_CHOICE, where), "daemon", 0, 0, "daemon|job", NULL,
+     "What decodes ccds and places them: the daemon, or each job its own, in the scratch of the "
+     "node that it runs on."},
+    {ROW("decode", "scratch", SET_PATH, scratch), "/tmp", 0, 0, NULL, NULL,
+     "With where = job: the folder on the node where that is done, when the environment has none "
+     "of SLURM_TMPDIR, TMPDIR and JOBFS."},
     {ROW("decode", "threads", SET_INT, threads), "0", 0, 1024, NULL, NULL,
-     "Threads that decode ccds; 0: one for each processor."},
+     "Threads that decode ccds; 0: one for each processor; with where = job those of one job, 0: "
+     "slurm_cores with slurm, else 1."},
     {ROW("decode", "early", SET_BOOL, early), "yes", 0, 0, NULL, NULL,
-     "Decode and place each ccd as soon as it is here, while its bundle still arrives; no: when the "
-     "bundle is stored."},
+     "Decode and place each ccd as soon as it is here, while its bundle still arrives; no, and with "
+     "where = job: when the bundle is stored."},
     {ROW("jobs", "runner", SET_CHOICE, runner), "local", 0, 0, "local|slurm|pbs", NULL,
      "What runs the jobs: local, as processes of this machine; slurm, as a job array an exposure; "
      "pbs, the same with PBS, by the pbs_ commands below (not tried on a real PBS yet)."},
@@ -265,6 +272,11 @@ static void settle(struct pull_settings *s, struct config_report *r)
     static const char *const keys[] = {"science", "flat", "bias"};
     struct command command;
     settle_paths(s, r);
+    s->on_node = strcmp(s->where, "job") == 0;
+    s->early = s->early && !s->on_node;
+    if (s->on_node && s->scratch[0] != '/')
+        config_problem(r, "[decode] scratch = '%s' is no absolute path: it has to be a folder of the "
+                          "node's own disk, such as /tmp", s->scratch);
     if (!night_rule_parse(s->night_rollover, s->longitude_deg, &s->rule))
         config_problem(r, "[site] night_rollover = '%s' is neither noon nor a time HH:MM of the "
                           "UTC day, such as 22:30", s->night_rollover);

@@ -36,6 +36,7 @@ struct pull_settings {
     char site_name[64], night_rollover[16];
     double longitude_deg;
     char profile[PULL_PATH];
+    char where[16], scratch[PULL_PATH]; /* [decode] */
     int threads;
     bool early;
     char runner[16], command[2048];
@@ -47,6 +48,7 @@ struct pull_settings {
     char log_level[16], log_file[PULL_PATH], log_format[16];
     /* what follows from it */
     char config[PULL_PATH];       /* the file, "" when there was none */
+    bool on_node;                 /* [decode] where = job */
     struct night_rule rule;
     struct camera camera;
     char run_date[NIGHT_SIZE];    /* --run-date: every exposure's night; "" normally */

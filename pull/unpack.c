@@ -22,6 +22,11 @@ static const struct member *find(const struct manifest *m, enum member_role role
     return NULL;
 }
 
+const struct member *unpack_image_of(const struct manifest *m, int hdu)
+{
+    return find(m, MEMBER_IMAGE, hdu);
+}
+
 /* The bytes that a member of role header or hdu, or of codec "original", stands for. */
 static enum status read_exact(int fd, const struct member *one, int64_t max, struct buf *out,
                               struct fault *why)

@@ -52,6 +52,9 @@ struct unpack_source {
 enum status unpack_primary(int fd, const struct manifest *m, struct fits_header *out,
                            struct fault *why);
 
+/* The image member of this HDU; NULL: the bundle has none. */
+const struct member *unpack_image_of(const struct manifest *m, int hdu);
+
 /* The image member `one`, with the pixels that travelled exactly beside it, as a stand-alone FITS
  * file (fits_image_file) appended to file. Its header ends with the cards of pull/provenance.h.
  * REJECT when the member is damaged, its codec unknown, the decoded image not the shape that its

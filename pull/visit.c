@@ -68,9 +68,10 @@ enum status visit_join(struct catalogue *cat, struct exposure *x, const struct v
     return st;
 }
 
-bool visit_job_wants(const struct camera *camera, const struct ccd *c)
+bool visit_job_wants(const struct pull_settings *s, const struct ccd *c)
 {
-    return c->state == CCD_PLACED && c->job == 0 && camera_job_wants(camera, c->ccd);
+    bool is_ready = c->state == CCD_PLACED || (s->on_node && c->state == CCD_WAITING && c->path[0]);
+    return is_ready && c->job == 0 && camera_job_wants(&s->camera, c->ccd);
 }
 
 /* ---- a file is placed ---- */
@@ -97,7 +98,7 @@ static enum status lacks_jobs(struct agent *a, int64_t file, bool *lacks, struct
     enum status st = catalogue_ccds(a->cat, file, &ccds, &count, why);
     *lacks = false;
     for (size_t i = 0; i < count; i++)
-        *lacks |= visit_job_wants(&a->s.camera, &ccds[i]);
+        *lacks |= visit_job_wants(&a->s, &ccds[i]);
     free(ccds);
     return st;
 }

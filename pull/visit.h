@@ -21,8 +21,8 @@ bool visit_settles(struct agent *a, struct flight *f);
 /* After a row came into a new state: what is to be said and done of visits. True: that was all. */
 bool visit_arrived(struct agent *a, const struct exposure *x);
 
-/* Is this ccd to be put into a new job? */
-bool visit_job_wants(const struct camera *camera, const struct ccd *c);
+/* Is this ccd, placed or left to its job, to be put into a new one? */
+bool visit_job_wants(const struct pull_settings *s, const struct ccd *c);
 
 /* ---- for requests ---- */
 

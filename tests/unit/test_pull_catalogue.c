@@ -435,6 +435,17 @@ static void what_is_coming_may_go_again(void **state)
     OK(catalogue_put_ccd(cat, &one, &why));
     OK(catalogue_path_owner(cat, "rawdata/a.fits", &owner, &why));
     assert_int_equal(owner, x.id); /* about to be placed */
+    /* Its jobs are to place it: the same for everybody else. */
+    OK(catalogue_path_awaited(cat, "rawdata/a.fits", 0, &owner, &why));
+    assert_int_equal(owner, 0);
+    x.state = EX_WORKING;
+    OK(catalogue_save(cat, &x, &why));
+    OK(catalogue_path_awaited(cat, "rawdata/a.fits", 0, &owner, &why));
+    assert_int_equal(owner, x.id);
+    OK(catalogue_path_awaited(cat, "rawdata/a.fits", x.id, &owner, &why));
+    assert_int_equal(owner, 0);
+    OK(catalogue_path_owner(cat, "rawdata/a.fits", &owner, &why));
+    assert_int_equal(owner, x.id);
     OK(catalogue_ccds(cat, x.id, &ccds, &count, &why));
     assert_int_equal(count, 1);
     assert_string_equal(ccds[0].made_from, "beef");
@@ -463,7 +474,7 @@ static void a_catalogue_of_before_is_taken_over(void **state)
         "ALTER TABLE exposures DROP COLUMN visit_ccd", "ALTER TABLE exposures DROP COLUMN visit_ccds",
         "ALTER TABLE exposures DROP COLUMN visit_coming",
         "ALTER TABLE exposures DROP COLUMN parked", "ALTER TABLE exposures DROP COLUMN fits_size",
-        "DROP TABLE copies", "PRAGMA user_version = 1"};
+        "DROP TABLE copies", "DROP INDEX ccds_awaited", "PRAGMA user_version = 1"};
     struct exposure lossy = sample("A", "ut160901"), exact = sample("B", "ut160901"),
                     none = sample("C", "ut160901"), got;
     /* At least as many as there are: the database is opened as it is. */

@@ -62,6 +62,10 @@ static void sbatch_is_told_everything_on_its_line(void **state)
     assert_string_equal(words(&c), "sbatch --parsable --job-name=exp_1." KEY
                         " --comment=skyferry " KEY " --array=2,3,5"
                         " --output=/s/jobs/n/exp_1/q%a/slurm.out /s/x");
+    struct batch_submission elsewhere = one;
+    elsewhere.avoid = "n1,n[3-4]";
+    assert_true(dialect_slurm.submit(NULL, &elsewhere, &c, &why));
+    assert_non_null(strstr(words(&c), "/slurm.out --exclude=n1,n[3-4] /s/x"));
 }
 
 static void sbatchs_answer_is_an_id_or_nothing(void **state)

@@ -182,6 +182,8 @@ static void use_rows(struct exposure *x)
     OK(catalogue_ccds(cat, x->id, &list, &count, &why));
     free(list);
     OK(catalogue_path_owner(cat, "workspace/a.fits", &owner, &why));
+    OK(catalogue_path_awaited(cat, "workspace/a.fits", 0, &owner, &why));
+    OK(catalogue_hurry_stored(cat, &why));
     OK(catalogue_put_quality(cat, c.id, &q, &why));
     OK(catalogue_drop_ccd(cat, c.id, &why));
 }

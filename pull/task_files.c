@@ -1,0 +1,53 @@
+#include "pull/task_files.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/fsutil.h"
+
+#define MAX_FILE ((size_t)16 << 20)
+
+static void file_in(const char *folder, const char *name, char out[PULL_PATH])
+{
+    pull_text(out, PULL_PATH, "%s/%s", folder, name);
+}
+
+json_t *task_load(const char *folder, const char *name)
+{
+    char path[PULL_PATH];
+    struct buf text = {0};
+    json_t *root = NULL;
+    file_in(folder, name, path);
+    if (fs_read_file(path, MAX_FILE, &text, NULL) == ST_OK)
+        root = json_loadb((const char *)text.data, text.len, 0, NULL);
+    buf_free(&text);
+    return root;
+}
+
+enum status task_save(const char *folder, const char *name, json_t *root, bool keep,
+                      struct fault *why)
+{
+    char path[PULL_PATH];
+    file_in(folder, name, path);
+    char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    enum status st = text ? fs_write_file(path, text, strlen(text), keep, why)
+                          : fault(why, ST_RETRY, "out of memory for '%s'", path);
+    free(text);
+    return st;
+}
+
+const char *task_text(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+    return text ? text : "";
+}
+
+void task_set(json_t *o, const char *key, const char *text)
+{
+    json_object_set_new(o, key, json_string(text));
+}
+
+int64_t task_int(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
