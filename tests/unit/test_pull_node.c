@@ -329,6 +329,48 @@ static void the_first_of_two_gets_the_names(void **state)
     assert_true(a.placed == 2 || b.placed == 2); /* not shared out between them */
 }
 
+/* Each file of a visit is a bundle of its own; a job gets ccds of several. */
+static void visits_are_decoded_by_their_jobs(void **state)
+{
+    (void)state;
+    on_node("measure", NULL);
+    struct camera *c = &settings.camera;
+    snprintf(c->key_group, sizeof c->key_group, "FRAMEID");
+    snprintf(c->group_ccds, sizeof c->group_ccds, "1-4");
+    snprintf(c->group_partial, sizeof c->group_partial, "park");
+    c->group_wait_s = 600;
+    settings.ccds_per_job = 2;
+    for (int ccd = 1; ccd <= 4; ccd++) {
+        char name[64];
+        snprintf(name, sizeof name, "A0010%02d", ccd);
+        struct recipe r = {.name = name, .expnum = 10, .seed = ccd,
+                           .visit = {.name = "V10", .ccd = ccd, .ccds = 4, .coming = 4}};
+        store_as(&r, NIGHT, name);
+    }
+    rows_to_rest = ROWS_ALL;
+    run_agent(5);
+    rows_to_rest = ROWS_EXPOSURES;
+    struct exposure v = exposure_named("V10"), file = exposure_named("A001003");
+    assert_true(v.state == EX_DONE && v.placed == 4 && v.jobs == 2 && v.jobs_done == 2);
+    assert_int_equal(v.faults, 0);
+    assert_true(file.state == EX_DONE && file.placed == 1 && file.stamp[STAMP_PLACED] > 0);
+    assert_int_equal(count_files("rawdata", "*.fits"), 4);
+    assert_int_equal(left_in_scratch(), 0);
+}
+
+static void ccds_without_a_job_are_left_to_the_daemon(void **state)
+{
+    (void)state;
+    store_one("X_1");
+    on_node("measure", NULL);
+    snprintf(settings.camera.job_bad, sizeof settings.camera.job_bad, "12");
+    run_agent(1);
+    struct exposure x = exposure_named("X_1");
+    assert_true(x.placed == 2 && x.jobs == 1 && x.jobs_done == 1 && x.faults == 0);
+    assert_int_equal(runs(), 1);
+    assert_true(exists(FITS_11) && exists(FITS_12));
+}
+
 /* ---- ends from outside ---- */
 
 struct stopper {
@@ -565,6 +607,8 @@ int main(void)
         ON_NODE(a_killed_task_is_run_again_and_swept),
         ON_NODE(names_that_are_taken),
         ON_NODE(the_first_of_two_gets_the_names),
+        ON_NODE(visits_are_decoded_by_their_jobs),
+        ON_NODE(ccds_without_a_job_are_left_to_the_daemon),
         ON_NODE(a_task_told_to_end_leaves_nothing),
         ON_NODE(a_rebuilt_catalogue_leaves_the_rest_to_its_jobs),
         ON_NODE(the_time_limit_is_the_commands_too),
