@@ -24,6 +24,7 @@ struct errand {
     int64_t *ids;
     size_t count, room;
     int missing, arriving, twice;
+    int seen;      /* of the night, visit and field that were asked for, whatever became of them */
     int64_t visit; /* -1: any */
     bool broken; /* out of memory */
 };
@@ -66,6 +67,7 @@ static bool add_id(void *ctx, const struct exposure *x)
 
 static bool add_faulty(void *ctx, const struct exposure *x)
 {
+    ((struct errand *)ctx)->seen++;
     return x->state == EX_PARKED || x->faults > 0 ? add_id(ctx, x) : true;
 }
 
@@ -139,10 +141,10 @@ static bool add_chosen(void *ctx, const struct exposure *x)
     int64_t visit = x->facts.expnum;
     if (visit < 0)
         visit = camera_expnum_from_name(&e->in->s.camera, x->source_name);
-    if ((e->visit >= 0 && visit != e->visit) || (field && !of_field(x, field)) ||
-        (verdict && !of_verdict(x, verdict)))
+    if ((e->visit >= 0 && visit != e->visit) || (field && !of_field(x, field)))
         return true;
-    return add_id(ctx, x);
+    e->seen++;
+    return verdict && !of_verdict(x, verdict) ? true : add_id(ctx, x);
 }
 
 static bool asks_for_some(const struct invocation *in)
@@ -181,19 +183,30 @@ static enum status add_night(struct errand *e, const char *night, exposure_fn *f
     return catalogue_each(e->cat, &pick, fn, e, why);
 }
 
+/* Nothing of what was asked for by night, visit or field is a mistake; nothing of a verdict is
+ * good news. */
+static void say_unseen(struct errand *e)
+{
+    const char *night = option_value(e->in, OPT_NIGHT), *field = option_value(e->in, OPT_FIELD);
+    const char *visit = option_value(e->in, OPT_VISIT);
+    if (e->seen > 0 || (!night && !visit && !field))
+        return;
+    say_problem("there is no such exposure%s%s%s%s%s%s in the catalogue", visit ? " of visit " : "",
+                visit ? visit : "", field ? " of field " : "", field ? field : "",
+                night ? " of night " : "", night ? night : "");
+    e->missing++;
+}
+
 static enum status find_exposures(struct errand *e, struct fault *why)
 {
     struct invocation *in = e->in;
     const char *night = option_value(in, OPT_NIGHT);
     bool is_retry = e->verb == ASK_RETRY;
     enum status st = ST_OK;
-    size_t before = e->count;
     if (asks_for_some(in) || option_value(in, OPT_ALL))
         st = add_night(e, night, is_retry ? add_faulty : add_chosen, why);
-    if (st == ST_OK && e->visit >= 0 && e->count == before && e->arriving == 0) {
-        say_problem("there is no such exposure of visit %lld", (long long)e->visit);
-        e->missing++;
-    }
+    if (st == ST_OK)
+        say_unseen(e);
     for (int i = 0; st == ST_OK && i < in->found_count; i++)
         if (in->found[i].id == OPT_NAME)
             st = add_name(e, in->found[i].value, why);

@@ -98,6 +98,12 @@ exits "--verdict parked when none is" 0 pull reprocess --verdict parked
 says "has nothing to do" "$WORK/out" 'nothing to do'
 exits "a visit that is not there" 3 pull reprocess --visit 999999
 says "is said" "$WORK/out" 'no such exposure of visit 999999'
+exits "nor a night" 3 pull reprocess --night ut230101
+says "is said" "$WORK/out" 'no such exposure of night ut230101'
+exits "nor a field of a night" 3 pull reprocess --night ut240405 --field Gamma --verdict faulty
+says "is said" "$WORK/out" 'no such exposure of field Gamma of night ut240405'
+exits "a night in which nothing failed" 0 pull retry --night ut240405
+exits "a night that is not there" 3 pull retry --night ut230101
 exits "no number" 2 pull reprocess --visit 34x
 exits "no verdict" 2 pull reprocess --verdict good
 printf 'DECam_00340003\n\nDECam_00340003.tar\nDECam_00777777\nDECam_00340005\n' >"$WORK/list"
@@ -122,8 +128,8 @@ same "takes the one whose jobs failed" "$(chosen)" 340005
 # ---- seeing and inventory ----
 exits "status seeing" 0 pull status seeing
 says "shows a science exposure's figures" "$WORK/out" 'DECam_00340011 +Alpha +g +[0-9.]+ '
-fwhm() { pull status --json DECam_00340011 | jq '[.exposures[0].ccd_list[].fwhm | select(.)] | sort | (.[(length-1)/2|floor] + .[length/2|floor]) / 2'; }
-same "the median over its ccds" "$(pull status seeing --json | jq '.exposures[] | select(.name == "DECam_00340011") | .fwhm_pixels')" "$(fwhm)"
+fwhm() { pull status --json DECam_00340011 | jq '[.exposures[0].ccd_list[].fwhm | select(.)] | sort | (.[(length-1)/2|floor] + .[length/2|floor]) / 2 * 1e6 | round'; }
+same "the median over its ccds" "$(pull status seeing --json | jq '.exposures[] | select(.name == "DECam_00340011") | .fwhm_pixels * 1e6 | round')" "$(fwhm)"
 CAMERA=decam write_pull jobs.ccds_per_job=4
 same "in arcseconds by the profile" "$(pull status seeing --json | jq '.exposures[] | select(.name == "DECam_00340011") | (.seeing_arcsec / .fwhm_pixels * 1000 | round)')" 263
 write_pull jobs.ccds_per_job=4
