@@ -24,6 +24,8 @@ struct copycals {
     bool seen[CAMERA_CCD_MAX + 1]; /* ccds of the night */
     char filters[FILTERS][sizeof((struct facts *)0)->filter]; /* of its exposures */
     int filter_count;
+    struct exposure *exposures;    /* of the kinds wanted */
+    size_t count, room;
     long made, there, own, refused;
     long way[FS_COPIED + 1];
     enum status st; /* why nothing goes on */
@@ -215,6 +217,35 @@ static void copy_exposure(struct copycals *c, const struct exposure *x, const st
     finish_batch(&b);
 }
 
+static void copy_exposures(struct copycals *c)
+{
+    for (size_t i = 0; c->st == ST_OK && i < c->count; i++) {
+        struct ccd *ccds = NULL;
+        size_t count = 0;
+        c->st = catalogue_ccds(c->cat, c->exposures[i].id, &ccds, &count, c->why);
+        if (c->st == ST_OK)
+            copy_exposure(c, &c->exposures[i], ccds, count);
+        free(ccds);
+    }
+}
+
+/* Kept for later: while the catalogue is walked nothing can be written to it, when the daemon does. */
+static bool keep_exposure(struct copycals *c, const struct exposure *x)
+{
+    if (c->count == c->room) {
+        size_t room = c->room ? 2 * c->room : 16;
+        struct exposure *bigger = realloc(c->exposures, room * sizeof *bigger);
+        if (!bigger) {
+            c->st = fault(c->why, ST_RETRY, "out of memory");
+            return false;
+        }
+        c->exposures = bigger;
+        c->room = room;
+    }
+    c->exposures[c->count++] = *x;
+    return true;
+}
+
 static bool on_exposure(void *ctx, const struct exposure *x)
 {
     struct copycals *c = ctx;
@@ -225,11 +256,10 @@ static bool on_exposure(void *ctx, const struct exposure *x)
     for (size_t i = 0; i < count; i++)
         if (ccds[i].ccd > 0 && ccds[i].ccd <= CAMERA_CCD_MAX)
             c->seen[ccds[i].ccd] = true;
-    enum obstype kind = camera_obstype(&c->s->camera, x->facts.obstype);
-    if (c->st == ST_OK && kind != OBS_SCIENCE && (c->kinds & 1u << kind))
-        copy_exposure(c, x, ccds, count);
     free(ccds);
-    return c->st == ST_OK;
+    enum obstype kind = camera_obstype(&c->s->camera, x->facts.obstype);
+    bool wanted = kind != OBS_SCIENCE && (c->kinds & 1u << kind);
+    return c->st == ST_OK && (!wanted || keep_exposure(c, x));
 }
 
 /* ---- masters ---- */
@@ -340,6 +370,8 @@ static enum status copy_all(struct copycals *c)
 {
     struct catalogue_pick night = {.night = c->from, .oldest_first = true};
     enum status st = catalogue_each(c->cat, &night, on_exposure, c, c->why);
+    if (st == ST_OK)
+        copy_exposures(c);
     for (int kind = OBS_FLAT; st == ST_OK && c->st == ST_OK && kind <= OBS_BIAS; kind++)
         if (c->kinds & 1u << kind)
             copy_masters(c, (enum obstype)kind);
@@ -365,6 +397,7 @@ static int perform(struct copycals *c)
     if (st == ST_OK)
         st = copy_all(c);
     catalogue_close(&c->cat);
+    free(c->exposures);
     if (st != ST_OK) {
         say_problem("%s", why.text);
         return EXIT_FAILED;

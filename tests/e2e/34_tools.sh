@@ -163,6 +163,8 @@ camera --night "bias:1" --expnum 340001 --prefix own_ --seed 2 --date-obs 2024-0
 start_pull
 exits "its own bias comes" 0 push sweep
 eventually "and is done" 20 pull_has 7 done
+exits "copycals beside the daemon" 0 pull copycals -i ut240405 -o ut240407
+says "leaves it alone" "$WORK/out" '0 files copied, 4 there already, 4 of that night.s own, 0 refused'
 stop pull
 exits "the copies gave way" 0 pull verify
 says "to it" "$WORK/out" '28 placed files and 7 bundles checked, 4 copied calibrations, 0 problems'
