@@ -381,25 +381,23 @@ static enum status copy_all(struct copycals *c)
 static int perform(struct copycals *c)
 {
     struct lease_holder other;
-    struct fault why = {0};
-    c->why = &why;
     bool elsewhere = !c->dry && fs_lock_holder(c->s->lock) == 0 &&
                      lease_read(c->s->root, c->s->lease_seconds, &other) && !other.expired;
     enum status st = ST_OK;
     if (elsewhere)
-        st = fault(&why, ST_RETRY, "the daemon of this store runs on %s and has the catalogue: do it "
+        st = fault(c->why, ST_RETRY, "the daemon of this store runs on %s and has the catalogue: do it "
                    "there", other.host);
     else if (access(c->s->catalogue, F_OK) != 0)
-        st = fault_errno(&why, ST_RETRY, "no catalogue at '%s' (is [store] root right?)",
+        st = fault_errno(c->why, ST_RETRY, "no catalogue at '%s' (is [store] root right?)",
                          c->s->catalogue);
     if (st == ST_OK)
-        st = catalogue_open(c->s->catalogue, c->dry, &c->cat, &why);
+        st = catalogue_open(c->s->catalogue, c->dry, &c->cat, c->why);
     if (st == ST_OK)
         st = copy_all(c);
     catalogue_close(&c->cat);
     free(c->exposures);
     if (st != ST_OK) {
-        say_problem("%s", why.text);
+        say_problem("%s", c->why->text);
         return EXIT_FAILED;
     }
     say_missing(c);
@@ -426,7 +424,8 @@ static bool take_kinds(struct copycals *c, const char *words)
 
 int command_copycals(struct invocation *in)
 {
-    struct copycals c = {.s = &in->s, .from = option_value(in, OPT_IN_NIGHT),
+    struct fault why = {0};
+    struct copycals c = {.s = &in->s, .why = &why, .from = option_value(in, OPT_IN_NIGHT),
                          .to = option_value(in, OPT_OUT_NIGHT), .ccds = option_value(in, OPT_CCD),
                          .dry = option_value(in, OPT_DRY_RUN) != NULL};
     const char *kinds = option_value(in, OPT_KIND);

@@ -173,7 +173,7 @@ static enum status check_origin(const char *path, struct copying *c, struct look
 static enum status is_ours(struct catalogue *cat, const struct copying *c, const struct look *there,
                            bool *ours, struct fault *why)
 {
-    struct copy before;
+    struct copy before = {.ccd = 0};
     bool found = false;
     enum status st = catalogue_get_copy(cat, c->row.path, &before, &found, why);
     *ours = found && is_row(there, &before) && strcmp(before.origin, c->row.origin) == 0;
@@ -245,7 +245,7 @@ enum status copying_make(const struct pull_settings *s, struct copying *c, struc
 enum status copying_give_way(const struct pull_settings *s, struct catalogue *cat,
                              const struct exposure *x, struct place_file *file, struct fault *why)
 {
-    struct copy copy;
+    struct copy copy = {.ccd = 0};
     bool found = false;
     if (file->known.rel[0] || camera_obstype(&s->camera, x->facts.obstype) == OBS_SCIENCE)
         return ST_OK;
