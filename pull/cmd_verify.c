@@ -256,7 +256,7 @@ static bool check_copy(void *ctx, const struct copy *one)
 /* Has a copy's row, or the name of a master, which others make of several exposures. */
 static enum status is_calibration(struct verifying *v, const char *rel, bool *known)
 {
-    struct copy copy;
+    struct copy copy = {.ccd = 0};
     *known = copying_is_master(v->s, OBS_BIAS, rel) || copying_is_master(v->s, OBS_FLAT, rel);
     return *known ? ST_OK : catalogue_get_copy(v->cat, rel, &copy, known, v->why);
 }
