@@ -1,5 +1,6 @@
 #include "pull/status_kinds.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <time.h>
 
@@ -19,17 +20,23 @@ const struct status_kind *status_kind_of(const char *word)
     return NULL;
 }
 
+enum status status_json_member(FILE *to, const char *key, json_t *value, struct fault *why)
+{
+    if (key)
+        fprintf(to, ",\"%s\":", key);
+    int failed = json_dumpf(value, to, JSON_COMPACT | JSON_REAL_PRECISION(9) | JSON_ENCODE_ANY);
+    json_decref(value);
+    return failed ? fault(why, ST_RETRY, "cannot write the status: output closed, or out of memory")
+                  : ST_OK;
+}
+
 static enum status draw_json(struct status_picture *p, FILE *to, struct fault *why)
 {
-    json_t *o = json_object();
-    status_json_time(o, "now", p->now_ns);
-    json_object_set_new(o, "daemon", json_integer(p->daemon));
-    enum status st = p->kind->json(p, o, why);
-    if (st == ST_OK && json_dumpf(o, to, JSON_COMPACT | JSON_REAL_PRECISION(9)) != 0)
-        st = fault(why, ST_RETRY, "cannot write the status: output closed, or out of memory");
-    if (st == ST_OK)
-        fputc('\n', to);
-    json_decref(o);
+    char iso[32];
+    clock_iso(p->now_ns, iso, sizeof iso);
+    fprintf(to, "{\"now\":\"%s\",\"now_ns\":%" PRId64 ",\"daemon\":%ld", iso, p->now_ns, p->daemon);
+    enum status st = p->kind->json(p, to, why);
+    fputs("}\n", to);
     return st;
 }
 

@@ -12,8 +12,8 @@ struct status_kind {
     const char *word;
     int limit; /* rows, when nobody says */
     enum status (*table)(struct status_picture *p, FILE *to, struct fault *why);
-    /* Adds to the object that holds "now" and "daemon" already. */
-    enum status (*json)(struct status_picture *p, json_t *to, struct fault *why);
+    /* Its members of the object, each after a comma (status_json_member). */
+    enum status (*json)(struct status_picture *p, FILE *to, struct fault *why);
 };
 
 /* NULL: the word is none. */
@@ -23,13 +23,13 @@ enum status status_kind_draw(struct status_picture *p, bool json, FILE *to, stru
 
 /* What runs and waits, what failed and why, the newest that are done. */
 enum status status_jobs(struct status_picture *p, FILE *to, struct fault *why);
-enum status status_jobs_json(struct status_picture *p, json_t *to, struct fault *why);
+enum status status_jobs_json(struct status_picture *p, FILE *to, struct fault *why);
 /* What the jobs measured on the newest science exposures: shall the night go on? */
 enum status status_seeing(struct status_picture *p, FILE *to, struct fault *why);
-enum status status_seeing_json(struct status_picture *p, json_t *to, struct fault *why);
+enum status status_seeing_json(struct status_picture *p, FILE *to, struct fault *why);
 /* What the store holds of the newest nights, and which calibrations they lack. */
 enum status status_inventory(struct status_picture *p, FILE *to, struct fault *why);
-enum status status_inventory_json(struct status_picture *p, json_t *to, struct fault *why);
+enum status status_inventory_json(struct status_picture *p, FILE *to, struct fault *why);
 
 /* How many rows may be drawn, by the picture's limit (<= 0: any number) and its lines, of which
  * other_lines are for the rest of the picture. */
@@ -37,6 +37,8 @@ int status_rows(const struct status_picture *p, int other_lines);
 /* "04-05 03:12:04", UTC; "-" when it is unknown. */
 void status_when(int64_t ns, char *out, size_t size);
 
+/* Writes ,"KEY":VALUE and frees the value; KEY NULL: the value alone. */
+enum status status_json_member(FILE *to, const char *key, json_t *value, struct fault *why);
 /* Texts of any bytes; NULL instead of a number that is none; KEY and KEY_ns. */
 json_t *status_json_text(const char *s);
 json_t *status_json_real(double x);

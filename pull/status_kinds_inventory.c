@@ -390,14 +390,14 @@ static json_t *stock_object(const struct stock *s)
     return o;
 }
 
-enum status status_inventory_json(struct status_picture *p, json_t *to, struct fault *why)
+enum status status_inventory_json(struct status_picture *p, FILE *to, struct fault *why)
 {
     struct stocks all = {.count = 0};
     json_t *nights = json_array();
     enum status st = read_stocks(p, &all, why);
     for (size_t i = all.count; st == ST_OK && i > 0; i--)
         json_array_append_new(nights, stock_object(&all.items[i - 1]));
-    json_object_set_new(to, "nights", nights);
     stocks_free(&all);
-    return st;
+    enum status end = status_json_member(to, "nights", nights, why);
+    return st == ST_OK ? end : st;
 }

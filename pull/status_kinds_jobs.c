@@ -14,8 +14,7 @@ static const enum job_state order[JOB_STATES] = {JOB_FAILED, JOB_RUNNING, JOB_WA
 
 struct listing {
     struct status_picture *p;
-    FILE *to;     /* the table, or */
-    json_t *list; /* the JSON */
+    FILE *to;
     int left;     /* lines, or rows, that may still be drawn */
     int64_t shown;
     enum status st;
@@ -161,20 +160,25 @@ static bool add_job(void *ctx, const struct job *j)
     json_object_set_new(o, "batch_state", status_json_text(j->batch_state));
     status_json_time(o, "started", j->started_ns);
     status_json_time(o, "ended", j->ended_ns);
-    json_array_append_new(l->list, o);
+    if (l->shown++ > 0)
+        fputs(",\n", l->to);
+    enum status st = status_json_member(l->to, NULL, o, l->why);
+    l->st = l->st == ST_OK ? st : l->st;
     l->left--;
     return l->st == ST_OK && l->left > 0;
 }
 
-enum status status_jobs_json(struct status_picture *p, json_t *to, struct fault *why)
+/* One by one: a season's jobs are never in memory. */
+enum status status_jobs_json(struct status_picture *p, FILE *to, struct fault *why)
 {
-    struct listing l = {.p = p, .list = json_array(), .left = status_rows(p, 0), .why = why};
+    struct listing l = {.p = p, .to = to, .left = status_rows(p, 0), .why = why};
     int64_t count[JOB_STATES] = {0};
     json_t *counts = json_object();
+    fputs(",\"jobs\":[", to);
     enum status st = each_state(&l, add_job, count);
+    fputs("]", to);
     for (int i = 0; i < JOB_STATES; i++)
         json_object_set_new(counts, job_state_name((enum job_state)i), json_integer(count[i]));
-    json_object_set_new(to, "counts", counts);
-    json_object_set_new(to, "jobs", l.list);
-    return st;
+    enum status end = status_json_member(to, "counts", counts, why);
+    return st == ST_OK ? end : st;
 }

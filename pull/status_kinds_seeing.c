@@ -257,16 +257,17 @@ static json_t *sight_object(const struct status_picture *p, const struct sight *
     return o;
 }
 
-enum status status_seeing_json(struct status_picture *p, json_t *to, struct fault *why)
+enum status status_seeing_json(struct status_picture *p, FILE *to, struct fault *why)
 {
     struct sights all = {.p = p, .most = status_rows(p, 0), .why = why};
     json_t *list = json_array();
     enum status st = read_sights(&all);
     for (size_t i = all.count; st == ST_OK && i > 0; i--)
         json_array_append_new(list, sight_object(p, &all.items[i - 1]));
-    json_object_set_new(to, "pixel_scale_arcsec",
-                        status_json_real(p->camera->pixel_scale > 0 ? p->camera->pixel_scale : NAN));
-    json_object_set_new(to, "exposures", list);
     free(all.items);
-    return st;
+    double scale = p->camera->pixel_scale;
+    enum status end = status_json_member(to, "pixel_scale_arcsec",
+                                         status_json_real(scale > 0 ? scale : NAN), why);
+    enum status last = status_json_member(to, "exposures", list, why);
+    return st != ST_OK ? st : end != ST_OK ? end : last;
 }
