@@ -450,9 +450,9 @@ enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault 
         " coalesce(sum(size) FILTER (WHERE state = 'placed'), 0)"
         " FROM ccds WHERE exposure = ?1),"
         " jobs = (SELECT count(*) FROM jobs WHERE exposure = ?1),"
-        " jobs_done = (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'done'),"
+        " jobs_done = (SELECT count(*) FROM jobs WHERE exposure = ?1 AND +state = 'done'),"
         " faults = (SELECT count(*) FROM ccds WHERE exposure = ?1 AND state = 'parked')"
-        "        + (SELECT count(*) FROM jobs WHERE exposure = ?1 AND state = 'failed')"
+        "        + (SELECT count(*) FROM jobs WHERE exposure = ?1 AND +state = 'failed')"
         " WHERE id = ?1",
         "i", exposure);
     return st == ST_OK ? catalogue_visit_count(c, exposure, why) : st;
