@@ -65,7 +65,7 @@ static enum status count_jobs(struct catalogue *c, int64_t visit, struct fault *
 {
     return db_run(c->db, why,
                   "UPDATE exposures SET faults = (SELECT count(*) FROM jobs WHERE exposure = ?1 AND"
-                  " state = 'failed') WHERE id = ?1", "i", visit);
+                  " +state = 'failed') WHERE id = ?1", "i", visit);
 }
 
 enum status catalogue_visit_count(struct catalogue *c, int64_t exposure, struct fault *why)

@@ -147,7 +147,7 @@ static void say_batch(const struct batch *b)
     for (int i = 0; i <= DEED_REFUSE; i++) {
         if (count[i] == 0)
             continue;
-        printf("%s%d %s%s%s", said ? ", " : "", count[i], said ? "" : "ccds ",
+        printf("%s%d %s%s%s", said ? ", " : "", count[i], said ? "" : count[i] == 1 ? "ccd " : "ccds ",
                b->c->dry && i < DEED_THERE ? "to be " : "", words[i]);
         said++;
     }

@@ -47,18 +47,22 @@ static void take_manifest(const struct rebuilding *r, const struct manifest *m, 
     x->raw_size = unpack_raw_size(m);
 }
 
-/* Of the files made from this ccd the one that has its name, else the first. */
+/* Of the files made from this ccd the one that has its name, else the first that is no copy of a
+ * calibration for another night: that one does not stand for what is lost, which is made anew. */
 static const struct tree_file *own_file(const struct rebuilding *r, const struct exposure *x,
                                         const struct ccd *c, const struct tree_file *files,
                                         size_t count)
 {
-    char path[sizeof c->path];
+    char path[sizeof c->path], night[NIGHT_SIZE];
     struct fault none;
     bool named = placing_path(r->s, x, c, path, sizeof path, &none) == ST_OK;
     for (size_t i = 0; named && i < count; i++)
         if (strcmp(files[i].rel, path) == 0)
             return &files[i];
-    return files;
+    for (size_t i = 0; i < count; i++)
+        if (!copying_is_copy(r->s, x, c, files[i].rel, night))
+            return &files[i];
+    return NULL;
 }
 
 /* The others: a calibration copied for another night. */
@@ -92,7 +96,7 @@ static enum status add_ccd(struct rebuilding *r, struct exposure *x, const struc
     size_t count = 0;
     placing_ccd(&c, x, m);
     const struct tree_file *files = tree_find(&r->tree, x->source_sha256, m->hdu, &count);
-    const struct tree_file *file = files ? own_file(r, x, &c, files, count) : NULL;
+    const struct tree_file *file = own_file(r, x, &c, files, count);
     if (file) {
         c.state = CCD_PLACED;
         /* Placed from another bundle than this one. */
@@ -113,7 +117,7 @@ static enum status add_ccd(struct rebuilding *r, struct exposure *x, const struc
     r->ccds++;
     r->placed += file != NULL;
     enum status st = catalogue_put_ccd(r->cat, &c, why);
-    return st == ST_OK && count > 1 ? add_copies(r, x, &c, files, count, why) : st;
+    return st == ST_OK && count > (file != NULL) ? add_copies(r, x, &c, files, count, why) : st;
 }
 
 static enum status fill(struct rebuilding *r, struct exposure *x, const struct manifest *m,

@@ -37,6 +37,8 @@ enum status copying_of(const struct pull_settings *s, const struct exposure *x, 
     memcpy(row->datasum, one->datasum, sizeof row->datasum);
     memcpy(row->checksum, one->checksum, sizeof row->checksum);
     enum status st = path_in(s, x, one, night, row->path, why);
+    if (st == ST_OK && !row->origin[0]) /* lost: it will be made there */
+        st = path_in(s, x, one, x->night, row->origin, why);
     if (st == ST_OK && strcmp(row->path, row->origin) == 0)
         st = fault(why, ST_REJECT, "[place] %s has no {night}: its files are there for every night",
                    obstype_name(row->kind));

@@ -27,7 +27,7 @@ struct copying {
     enum fs_copy_way way; /* once made */
 };
 
-/* The row of one placed ccd's copy. REJECT: the template gives no path, or the same for every night. */
+/* The row of one ccd's copy. REJECT: the template gives no path, or the same for every night. */
 enum status copying_of(const struct pull_settings *s, const struct exposure *x, const struct ccd *one,
                        const char *night, struct copy *row, struct fault *why);
 /* Is the file `rel` where a copy of this ccd would be, in whichever night? */

@@ -94,7 +94,7 @@ static void what_is_chosen_is_copied(void **state)
                                         {OPT_CCD, "12-14", "ccd"}, {0}};
     assert_int_equal(call(command_copycals, some, NULL), EXIT_INCOMPLETE);
     assert_said("--ccd 12-14: ut160901 has no ccd 13; the others are done");
-    assert_said("flat flat_7002: 1 ccds copied");
+    assert_said("flat flat_7002: 1 ccd copied");
     assert_int_equal(count_files("rawdata/" NEXT, "*"), 1);
     assert_true(exists(at(FLAT, NEXT, 12)));
 }
@@ -146,7 +146,7 @@ static void another_file_is_kept(void **state)
                 "already with other bytes and is kept; the rest goes on");
     assert_said("flat flat_7002, ccd 12: 'rawdata/ut160901/12/domeflat.g.ut160901.7002_12.fits' is not "
                 "the file that was placed");
-    assert_said("bias bias_7001: 1 ccds copied, 1 refused\nflat flat_7002: 1 ccds copied, 1 refused\n");
+    assert_said("bias bias_7001: 1 ccd copied, 1 refused\nflat flat_7002: 1 ccd copied, 1 refused\n");
     struct buf b = {0};
     slurp(in_store(at(BIAS, NEXT, 11)), &b);
     assert_int_equal(b.len, 4);
@@ -239,6 +239,21 @@ static void rebuild_finds_copies_again(void **state)
     assert_said("0 files copied, 4 there already");
 }
 
+/* A copy does not stand for an original that is lost: that is made anew. */
+static void rebuild_takes_no_copy_for_the_original(void **state)
+{
+    (void)state;
+    assert_int_equal(call(command_copycals, nights, NULL), EXIT_DONE);
+    assert_int_equal(unlink(in_store(at(BIAS, NIGHT, 11))), 0);
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("3 exposures, 5 of 6 ccds placed");
+    assert_said("4 copied calibrations of other nights\n");
+    run_agent(3);
+    assert_true(exists(at(BIAS, NIGHT, 11)));
+    assert_int_equal(call(command_verify, NULL, NULL), EXIT_DONE);
+    assert_said("6 placed files and 3 bundles checked, 4 copied calibrations, 0 problems\n");
+}
+
 /* An original that was made anew, as exact data do, is copied anew; the link holds the old bytes. */
 static void a_renewed_original_renews_its_copy(void **state)
 {
@@ -265,7 +280,7 @@ static void a_renewed_original_renews_its_copy(void **state)
     buf_free(&b);
     catalogue_close(&cat);
     assert_int_equal(call(command_copycals, nights, NULL), EXIT_DONE);
-    assert_said("flat flat_7002: 1 ccds renewed, 1 there already\n");
+    assert_said("flat flat_7002: 1 ccd renewed, 1 there already\n");
     assert_same_bytes(from, to);
     assert_int_equal(call(command_verify, NULL, NULL), EXIT_DONE);
 }
@@ -281,8 +296,8 @@ static void masters_are_copied_not_linked(void **state)
     TRY(fs_write_file(in_store("rawdata/" NIGHT "/11/other.master.fits"), "SIMPLE", 6, false, WHY));
     buf_free(&b);
     assert_int_equal(call(command_copycals, nights, NULL), EXIT_DONE);
-    assert_said("bias masters: 1 ccds copied\n");
-    assert_said("flat masters: 1 ccds copied\n");
+    assert_said("bias masters: 1 ccd copied\n");
+    assert_said("flat masters: 1 ccd copied\n");
     assert_true(inode("rawdata/" NIGHT "/11/bias.master.fits") !=
                 inode("rawdata/" NEXT "/11/bias.master.fits"));
     assert_same_bytes("rawdata/" NIGHT "/11/domeflat.g.master.fits",
@@ -314,6 +329,7 @@ int main(void)
         NIGHT_TEST(a_copy_gives_way_to_the_nights_own),
         NIGHT_TEST(a_changed_copy_does_not),
         NIGHT_TEST(rebuild_finds_copies_again),
+        NIGHT_TEST(rebuild_takes_no_copy_for_the_original),
         NIGHT_TEST(a_renewed_original_renews_its_copy),
         NIGHT_TEST(masters_are_copied_not_linked),
     };
