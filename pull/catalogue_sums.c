@@ -34,9 +34,11 @@ enum status catalogue_count_jobs(struct catalogue *c, const char *night, int64_t
     return st;
 }
 
+/* The later one stays. */
 static bool take_night(void *ctx, const struct db_row *row)
 {
-    snprintf(ctx, NIGHT_SIZE, "%s", db_col_text(row, 0));
+    if (strcmp(db_col_text(row, 0), ctx) > 0)
+        snprintf(ctx, NIGHT_SIZE, "%s", db_col_text(row, 0));
     return false;
 }
 
@@ -46,9 +48,13 @@ enum status catalogue_night_before(struct catalogue *c, const char *before, char
     char bound[NIGHT_SIZE];
     snprintf(bound, sizeof bound, "%s", before ? before : "v"); /* past every utYYMMDD */
     out[0] = '\0';
+    enum status st = db_each(c->db, why, take_night, out,
+                             "SELECT night FROM exposures WHERE night < ? ORDER BY night DESC LIMIT 1",
+                             "s", bound);
+    if (st != ST_OK)
+        return st;
     return db_each(c->db, why, take_night, out,
-                   "SELECT night FROM exposures WHERE night < ? ORDER BY night DESC LIMIT 1", "s",
-                   bound);
+                   "SELECT night FROM copies WHERE night < ? ORDER BY night DESC LIMIT 1", "s", bound);
 }
 
 struct each_holding {

@@ -247,6 +247,14 @@ static void what_a_night_holds_and_lacks(void **state)
                 "ut160901 1 parked: skyferry-pull status --night ut160901\n"
                 "ut160901 bias 2; flats g 1, r MISSING (skyferry-pull copycals -o ut160901 -i\n");
     assert_said("ut160902 bias MISSING; flats r 1 copied (skyferry-pull");
+    /* A night that is yet to come. */
+    struct copy ahead = {.night = "ut160903", .kind = OBS_BIAS, .path = "b", .source_sha256 = "78"};
+    TRY(catalogue_put_copy(cat, &ahead, WHY));
+    assert_int_equal(status("inventory", NULL), EXIT_DONE);
+    assert_said("ut160903 all                        0       0       0      0   0.0 MB   0.0 MB\n"
+                "ut160903 bias 1 copied\n");
+    TRY(catalogue_drop_copy(cat, ahead.path, WHY));
+    assert_int_equal(status("inventory", NULL), EXIT_DONE);
     assert_null(strstr(said, "Earlier nights"));
     assert_int_equal(status("inventory", OPTIONS({OPT_LIMIT, "1", "limit"})), EXIT_DONE);
     assert_null(strstr(said, "ut160901"));
