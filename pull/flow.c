@@ -199,13 +199,22 @@ static bool collect(void *ctx, const struct exposure *x)
     return --d->room > 0;
 }
 
+/* Where a bundle is one ccd, a few of them would leave processors idle. */
+static int room_for(const struct agent *a, const struct flow_row *row)
+{
+    int most = row->at_once, threads = camera_groups(&a->s.camera) ? 2 * pool_threads(a->pool) : 0;
+    if (most == 0)
+        return 64;
+    return (most > threads ? most : threads) - flying(a, (enum exposure_state)row->stage.state);
+}
+
 /* Collected first: a step may write to the table that the query walks. */
 static enum status begin_due(struct agent *a, enum exposure_state state, struct fault *why)
 {
     const struct flow_row *row = &flow_rows[state];
     struct catalogue_pick pick = {.states = 1u << state, .due_ns = clock_wall(),
                                   .oldest_first = true, .rows = ROWS_ALL};
-    struct due d = {a, NULL, &d.first, row->at_once ? row->at_once - flying(a, state) : 64};
+    struct due d = {a, NULL, &d.first, room_for(a, row)};
     enum status st = d.room > 0 ? catalogue_each(a->cat, &pick, collect, &d, why) : ST_OK;
     while (d.first) {
         struct flight *f = d.first;

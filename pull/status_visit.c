@@ -5,6 +5,12 @@
 #include "pull/status.h"
 #include "pull/visit.h"
 
+static bool parked_line(void *ctx, const struct exposure *x)
+{
+    fprintf(ctx, "    %s is parked: %s\n", x->name, x->reason);
+    return true;
+}
+
 void status_visit_line(const struct status_picture *p, const struct exposure *x, FILE *to)
 {
     char words[160];
@@ -13,6 +19,9 @@ void status_visit_line(const struct status_picture *p, const struct exposure *x,
     int lacking = visit_missing(p->cat, p->camera, x, words, sizeof words);
     fprintf(to, "  %s: %d of %d ccds%s%s%s\n", x->name, x->placed, x->visit_ccds,
             lacking ? " (missing: " : "", words, lacking ? ")" : "");
+    struct catalogue_pick parked = {.visit = x->id, .states = 1u << EX_PARKED, .limit = 3};
+    struct fault why;
+    catalogue_each(p->cat, &parked, parked_line, to, &why);
 }
 
 static bool add_file(void *ctx, const struct exposure *x)
