@@ -460,14 +460,19 @@ enum status catalogue_count(struct catalogue *c, int64_t exposure, struct fault 
 
 enum status catalogue_remove(struct catalogue *c, int64_t exposure, struct fault *why)
 {
+    int64_t visit = 0;
     enum status st = db_begin(c->db, why);
     if (st != ST_OK)
         return st;
-    st = catalogue_clear(c, exposure, why);
+    st = db_int(c->db, why, &visit, 0, "SELECT visit FROM exposures WHERE id = ?", "i", exposure);
+    if (st == ST_OK)
+        st = catalogue_clear(c, exposure, why);
     if (st == ST_OK)
         st = db_run(c->db, why, "DELETE FROM requests WHERE exposure = ?", "i", exposure);
     if (st == ST_OK)
         st = db_run(c->db, why, "DELETE FROM exposures WHERE id = ?", "i", exposure);
+    if (st == ST_OK && visit)
+        st = catalogue_visit_left(c, visit, why);
     if (st == ST_OK)
         return db_commit(c->db, why);
     db_rollback(c->db);

@@ -129,6 +129,8 @@ enum status catalogue_visit_tally(struct catalogue *c, int64_t visit, struct vis
                                   struct fault *why);
 /* Counts, sizes and stamps of a visit (or a file's visit) from its files; else nothing. */
 enum status catalogue_visit_count(struct catalogue *c, int64_t exposure, struct fault *why);
+/* One of its files is gone: counted anew, and gone as well if that was all there was of it. */
+enum status catalogue_visit_left(struct catalogue *c, int64_t visit, struct fault *why);
 /* Its files that wait for its jobs look again. */
 enum status catalogue_visit_wake(struct catalogue *c, int64_t visit, struct fault *why);
 

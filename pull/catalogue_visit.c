@@ -33,7 +33,7 @@ enum status catalogue_visit_tally(struct catalogue *c, int64_t visit, struct vis
     memset(out, 0, sizeof *out);
     return db_each(c->db, why, take_tally, out,
                    "SELECT count(*),"
-                   " count(DISTINCT CASE WHEN state <> 'stored' THEN visit_ccd END),"
+                   " count(DISTINCT CASE WHEN state NOT IN ('stored', 'coming') THEN visit_ccd END),"
                    " count(CASE WHEN state = 'stored' THEN 1 END), min(exact), max(exact),"
                    " max(max(stored_ns, renewed_ns)) FROM exposures WHERE visit = ? AND visit > 0",
                    "i", visit);
@@ -78,6 +78,17 @@ enum status catalogue_visit_count(struct catalogue *c, int64_t exposure, struct 
         return st;
     st = count_jobs(c, visit, why);
     return st == ST_OK ? count(c, visit, why) : st;
+}
+
+enum status catalogue_visit_left(struct catalogue *c, int64_t visit, struct fault *why)
+{
+    enum status st = db_run(c->db, why,
+                            "DELETE FROM exposures WHERE id = ?1 AND visit_ccds > 0 AND NOT EXISTS"
+                            " (SELECT 1 FROM exposures f WHERE f.visit = ?1 AND f.visit > 0)"
+                            " AND NOT EXISTS (SELECT 1 FROM jobs WHERE exposure = ?1)"
+                            " AND NOT EXISTS (SELECT 1 FROM requests WHERE exposure = ?1)",
+                            "i", visit);
+    return st == ST_OK ? catalogue_visit_count(c, visit, why) : st;
 }
 
 enum status catalogue_visit_wake(struct catalogue *c, int64_t visit, struct fault *why)

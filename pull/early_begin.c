@@ -9,6 +9,7 @@
 #include "pull/early_inner.h"
 #include "pull/fanout.h"
 #include "pull/placing.h"
+#include "pull/visit.h"
 
 /* NULL, or why it waits for the whole bundle. */
 static const char *unusual(const struct coming *c)
@@ -53,6 +54,25 @@ static enum status fly(struct coming *c, const struct exposure *x, struct fault 
     return ST_OK;
 }
 
+static enum status add_row(struct coming *c, struct exposure *x, struct fault *why)
+{
+    struct catalogue *cat = c->a->cat;
+    enum status st = catalogue_begin(cat, why);
+    if (st != ST_OK)
+        return st;
+    st = catalogue_add(cat, x, why);
+    if (st == ST_OK)
+        st = visit_join(cat, x, &c->front.m.visit, why);
+    if (st == ST_OK && x->visit)
+        st = catalogue_save(cat, x, why);
+    if (st == ST_OK && x->visit)
+        st = catalogue_count(cat, x->visit, why);
+    if (st == ST_OK)
+        return catalogue_commit(cat, why);
+    catalogue_rollback(cat);
+    return st;
+}
+
 /* OK also when it is to wait for the whole: c->whole says so. */
 enum status early_begin(struct coming *c, struct fault *why)
 {
@@ -75,7 +95,7 @@ enum status early_begin(struct coming *c, struct fault *why)
                   reason);
         return ST_OK;
     }
-    st = catalogue_add(c->a->cat, &x, why);
+    st = add_row(c, &x, why);
     if (st == ST_OK)
         st = fly(c, &x, why);
     if (st == ST_OK)
@@ -136,7 +156,7 @@ static void reopen(struct coming *c)
 
 enum status early_resume(struct agent *a, struct fault *why)
 {
-    struct catalogue_pick pick = {.states = 1u << EX_COMING};
+    struct catalogue_pick pick = {.states = 1u << EX_COMING, .rows = ROWS_ALL};
     enum status st = catalogue_each(a->cat, &pick, load, a, why);
     for (struct coming *c = a->early->first; st == ST_OK && c; c = c->next) {
         st = resume(c, why);

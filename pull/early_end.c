@@ -133,6 +133,8 @@ static enum status become_stored(struct coming *c, const struct end_job *j, stru
     intake_from_receipt(c->bundle, &c->receipt, &x);
     x.id = c->f->x.id;
     x.facts = c->f->x.facts;
+    x.visit = c->f->x.visit;
+    x.visit_ccd = c->f->x.visit_ccd;
     x.stamp[STAMP_CLOSED] = c->f->x.stamp[STAMP_CLOSED];
     x.due_ns = clock_wall();
     for (size_t i = 0; st == ST_OK && i < c->count; i++)

@@ -70,8 +70,9 @@ enum status visit_join(struct catalogue *cat, struct exposure *x, const struct v
 
 bool visit_job_wants(const struct pull_settings *s, const struct ccd *c)
 {
-    bool is_ready = c->state == CCD_PLACED || (s->on_node && c->state == CCD_WAITING && c->path[0]);
-    return is_ready && c->job == 0 && camera_job_wants(&s->camera, c->ccd);
+    bool stands = c->state == CCD_PLACED && !c->made_from[0]; /* else its bundle still comes */
+    bool awaited = s->on_node && c->state == CCD_WAITING && c->path[0];
+    return (stands || awaited) && c->job == 0 && camera_job_wants(&s->camera, c->ccd);
 }
 
 /* ---- a file is placed ---- */
@@ -315,7 +316,7 @@ bool visit_arrived(struct agent *a, const struct exposure *x)
 bool visit_is_flying(const struct agent *a, const struct exposure *x)
 {
     for (const struct flight *f = a->flights; f && x->visit_ccds; f = f->next)
-        if (f->x.visit == x->id)
+        if (f->x.visit == x->id && f->x.state != EX_COMING)
             return true;
     return false;
 }

@@ -307,6 +307,43 @@ static void what_is_given_up_is_withdrawn(void **state)
     transfer_end(&t);
 }
 
+/* Two files of one visit come at the same time, under names that differ by the ccd alone; what is
+ * withdrawn is no file of the visit any more, and a visit without files is none. */
+static void files_of_a_visit_come_side_by_side(void **state)
+{
+    (void)state;
+    struct transfer t[2];
+    struct recipe r[2];
+    for (int i = 0; i < 2; i++) {
+        r[i] = (struct recipe){.name = i ? "file_2" : "file_1", .expnum = 10, .seed = i + 1,
+                               .visit = {.name = "V10", .ccd = i + 1, .ccds = 2, .coming = 2}};
+        transfer_begin(&t[i], &r[i], r[i].name);
+        transfer_send(&t[i], 0, end_of_ccd(&t[i], i + 1));
+    }
+    wait_early("file_1", 1);
+    wait_early("file_2", 1);
+    struct exposure v = exposure_named("V10");
+    assert_true(v.state == EX_PLACED && v.placed == 2 && v.ccds == 2 && v.jobs == 0);
+    TRY(part_abort(t[0].part, WHY));
+    WAIT(is_gone, "file_1");
+    v = exposure_named("V10");
+    assert_true(v.state == EX_PLACED && v.placed == 1 && v.ccds == 2);
+    TRY(part_abort(t[1].part, WHY));
+    WAIT(is_gone, "file_2");
+    WAIT(is_gone, "V10");
+    for (int i = 0; i < 2; i++) {
+        part_close(&t[i].part);
+        transfer_open(&t[i]);
+        transfer_send(&t[i], 0, (int64_t)t[i].bytes.len);
+        transfer_commit(&t[i]);
+        transfer_end(&t[i]);
+    }
+    WAIT(is_done, "V10");
+    v = exposure_named("V10");
+    assert_true(v.placed == 2 && v.jobs == 2 && v.faults == 0);
+    assert_int_equal(count_files("", "*.fits"), 2);
+}
+
 static void a_wrong_digest_withdraws(void **state)
 {
     (void)state;
@@ -524,6 +561,7 @@ int main(void)
         TEST(a_ccd_is_placed_before_the_rest_is_there),
         TEST(it_ends_while_the_agent_runs),
         TEST(what_is_given_up_is_withdrawn),
+        TEST(files_of_a_visit_come_side_by_side),
         TEST(a_wrong_digest_withdraws),
         TEST(the_manifest_has_the_last_word),
         TEST(a_file_that_should_not_be_is_removed),

@@ -156,10 +156,12 @@ static void use_visits(void)
     assert_int_equal(t.files, 1);
     OK(catalogue_count(cat, x.id, &why));
     OK(catalogue_visit_wake(cat, v.id, &why));
+    OK(catalogue_visit_left(cat, v.id, &why));
     pick((struct catalogue_pick){.visit = v.id});
     pick((struct catalogue_pick){.visit = v.id, .states = 1u << EX_STORED});
     OK(catalogue_remove(cat, x.id, &why));
-    OK(catalogue_remove(cat, v.id, &why));
+    OK(catalogue_get(cat, v.id, &y, &found, &why));
+    assert_false(found); /* it has no files left */
 }
 
 static void use_rows(struct exposure *x)
