@@ -155,11 +155,24 @@ static void say_so_far(struct agent *a, const struct exposure *v, char *out, siz
               lacking ? " (missing: " : "", words, lacking ? ")" : "");
 }
 
+static bool note_active(void *ctx, const struct job *j)
+{
+    bool *active = ctx;
+    *active = j->state == JOB_WAITING || j->state == JOB_RUNNING;
+    return !*active;
+}
+
 /* Together with the visit's end: its files wait for nothing any more. */
 static enum status wake_files(struct agent *a, struct flight *f, struct fault *why)
 {
     bool ended = f->x.state == EX_DONE || f->x.state == EX_PARKED;
     return ended ? catalogue_visit_wake(a->cat, f->x.id, why) : ST_OK;
+}
+
+/* Does a part of it get no jobs? Files that were sent one by one are wanted as they are. */
+static bool is_held(const struct agent *a, const struct exposure *v)
+{
+    return v->visit_coming > 0 && strcmp(a->s.camera.group_partial, "park") == 0;
 }
 
 /* The rest did not come in time; false: that holds its jobs up. */
@@ -169,8 +182,7 @@ static bool give_up(struct agent *a, struct flight *f)
     struct fault why;
     char so_far[240];
     say_so_far(a, &f->x, so_far, sizeof so_far);
-    /* Files that were sent one by one are wanted as they are. */
-    if (f->x.visit_coming == 0 || strcmp(c->group_partial, "ship") == 0) {
+    if (!is_held(a, &f->x)) {
         log_warn(AT(.stage = "visit", .exposure = f->x.name), "jobs are made for %s: nothing more "
                  "came for %d s", so_far, c->group_wait_s);
         return true;
@@ -202,9 +214,11 @@ static bool hold_visit(struct agent *a, struct flight *f)
 {
     struct visit_tally t;
     struct fault why;
-    bool gone = false;
+    bool gone = false, active = false;
     int64_t now = clock_wall();
     enum status st = read_anew(a, f, &t, &gone, &why);
+    if (st == ST_OK)
+        st = catalogue_jobs_of(a->cat, f->x.id, note_active, &active, &why);
     if (st != ST_OK) {
         flow_ended(a, f, st, &why);
         return true;
@@ -218,7 +232,7 @@ static bool hold_visit(struct agent *a, struct flight *f)
         say_so_far(a, &f->x, so_far, sizeof so_far);
         log_info(AT(.stage = "visit", .exposure = f->x.name), "%s are placed: its jobs are made",
                  so_far);
-    } else if (now < deadline(a, &t) || t.moving > 0) {
+    } else if (now < deadline(a, &t) || t.moving > 0 || (active && is_held(a, &f->x))) {
         f->due_ns = now < deadline(a, &t) ? deadline(a, &t) : 0;
         flow_ended(a, f, ST_WAIT, NULL);
         return true;
@@ -241,13 +255,6 @@ bool visit_holds(struct agent *a, struct flight *f)
 }
 
 /* ---- its jobs have ended ---- */
-
-static bool note_active(void *ctx, const struct job *j)
-{
-    bool *active = ctx;
-    *active = j->state == JOB_WAITING || j->state == JOB_RUNNING;
-    return !*active;
-}
 
 bool visit_settles(struct agent *a, struct flight *f)
 {
