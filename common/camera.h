@@ -93,7 +93,8 @@ bool camera_group(const struct camera *c, const struct fits_header *primary,
                   const struct fits_header *first, char name[CAMERA_GROUP], int64_t *number);
 /* Is this ccd one of those that make the exposure: listed, and not bad? */
 bool camera_group_wants(const struct camera *c, int ccd);
-int camera_group_size(const struct camera *c); /* how many there are */
+/* All of them at once; returns how many there are. */
+int camera_group_ccds(const struct camera *c, unsigned char wanted[CAMERA_CCD_MAX + 1]);
 /* "3, 7 and 60 more": those of them that `has` (by ccd, CAMERA_CCD_MAX + 1) lacks; how many. */
 int camera_group_missing(const struct camera *c, const unsigned char *has, char *words, size_t size);
 /* Why camera_ccd finds no number in this header, in words. */

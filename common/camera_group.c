@@ -54,21 +54,39 @@ bool camera_group_wants(const struct camera *c, int ccd)
     return camera_list_has(c->group_ccds, ccd) && !camera_list_has(c->group_bad, ccd);
 }
 
-int camera_group_size(const struct camera *c)
+static void mark(const char *list, unsigned char *ccds, unsigned char as)
 {
-    int size = 0;
+    long first, last;
+    bool bad = false;
+    while (next_range(&list, &first, &last, &bad))
+        memset(ccds + first, as, (size_t)(last - first + 1));
+}
+
+static int marked(const unsigned char *ccds)
+{
+    int count = 0;
     for (int ccd = 1; ccd <= CAMERA_CCD_MAX; ccd++)
-        size += camera_group_wants(c, ccd);
-    return size;
+        count += ccds[ccd];
+    return count;
+}
+
+int camera_group_ccds(const struct camera *c, unsigned char wanted[CAMERA_CCD_MAX + 1])
+{
+    memset(wanted, 0, CAMERA_CCD_MAX + 1);
+    mark(c->group_ccds, wanted, 1);
+    mark(c->group_bad, wanted, 0);
+    return marked(wanted);
 }
 
 int camera_group_missing(const struct camera *c, const unsigned char *has, char *words, size_t size)
 {
+    unsigned char wanted[CAMERA_CCD_MAX + 1];
     int count = 0;
     size_t used = 0;
     words[0] = '\0';
+    camera_group_ccds(c, wanted);
     for (int ccd = 1; ccd <= CAMERA_CCD_MAX; ccd++) {
-        if (has[ccd] || !camera_group_wants(c, ccd))
+        if (has[ccd] || !wanted[ccd])
             continue;
         if (count++ < 12 && used < size)
             used += (size_t)snprintf(words + used, size - used, "%s%d", used ? ", " : "", ccd);
@@ -103,13 +121,13 @@ void camera_group_check(const struct camera *c, const char *file, struct config_
     if (!c->key_ccd[0])
         config_problem(r, "%s: [keys] ccd is empty, but where each ccd is a file of its own ([group] "
                           "key) its header must say which one: name that keyword", file);
-    int listed = 0;
-    for (int ccd = 1; ccd <= CAMERA_CCD_MAX; ccd++)
-        listed += camera_list_has(c->group_ccds, ccd);
+    unsigned char ccds[CAMERA_CCD_MAX + 1] = {0};
+    mark(c->group_ccds, ccds, 1);
+    int listed = marked(ccds);
     if (listed != c->ccds)
         config_problem(r, "%s: [camera] ccds = %d, but [group] ccds names %d; an exposure of several "
                           "files needs the list of all its ccds", file, c->ccds, listed);
-    else if (camera_group_size(c) == 0)
+    else if (camera_group_ccds(c, ccds) == 0)
         config_problem(r, "%s: [group] bad_ccds leaves no ccd of the exposure", file);
 }
 

@@ -97,11 +97,12 @@ void exposure_exact_of(const struct exposure *delivery, int64_t now_ns, struct e
 
 void exposure_visit(const struct exposure *e, const struct camera *camera, struct visit *out)
 {
+    unsigned char wanted[CAMERA_CCD_MAX + 1];
     *out = (struct visit){0};
     if (!e->group[0] || e->group_ccd < 1 || !camera_groups(camera))
         return;
     fs_name_clean(out->name, sizeof out->name, e->group, "visit");
     out->ccd = e->group_ccd;
-    out->ccds = camera_group_size(camera);
+    out->ccds = camera_group_ccds(camera, wanted);
     out->coming = e->group_coming;
 }

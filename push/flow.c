@@ -169,6 +169,9 @@ static void set_timer(struct flow *f)
     /* How far the line has come decides who may be overtaken, and when the next is made ready. */
     if (f->transit_count > 0 && (ms < 0 || ms > LINE_LOOK_MS))
         ms = LINE_LOOK_MS;
+    int64_t arrange_ms = (f->arrange_mono - clock_mono()) / NS_PER_MS + 1;
+    if (f->arrange_waits && (ms < 0 || ms > arrange_ms))
+        ms = arrange_ms < 0 ? 0 : arrange_ms;
     if (f->exact_look_ms >= 0 && (ms < 0 || ms > f->exact_look_ms))
         ms = f->exact_look_ms;
     if (f->settling_count > 0 && (ms < 0 || ms > 1000))
@@ -234,7 +237,9 @@ enum status flow_open(const struct flow_options *o, struct flow **out, struct fa
     f->start_ns = clock_wall();
     f->config = *o->config;
     settings_lane(&f->config.set, &lane);
-    if (!(f->limit = limit_new(f->config.set.rate))) {
+    f->known = known_new();
+    f->limit = limit_new(f->config.set.rate);
+    if (!f->known || !f->limit) {
         flow_close(&f);
         return fault(why, ST_FATAL, "out of memory");
     }
@@ -284,6 +289,7 @@ void flow_close(struct flow **flow)
         flow_keep_lanes(f);
     ship_close(&f->ship);
     limit_free(&f->limit);
+    known_free(&f->known);
     loop_timer_free(&f->timer);
     free(f);
     *flow = NULL;

@@ -136,15 +136,15 @@ static enum status wait_on(struct flow *f, const char *group, int64_t newest_ns,
 
 static enum status decide(struct flow *f, const char *group, struct fault *why)
 {
-    const struct camera *c = &f->config.camera;
+    unsigned char wanted[CAMERA_CCD_MAX + 1];
     struct journal_group g;
     struct so_far so_far;
     char words[160];
     enum status st = journal_group(f->o.journal, group, &g, why);
     if (st != ST_OK)
         return st;
-    int size = camera_group_size(c), lacking = camera_group_missing(c, g.has, words,
-                                                                  sizeof words);
+    int size = camera_group_ccds(&f->config.camera, wanted);
+    int lacking = camera_group_missing(&f->config.camera, g.has, words, sizeof words);
     if (lacking == 0 || g.released) {
         if (g.released)
             log_info(AT(.stage = "gather", .exposure = group), "a file came after the others went; "

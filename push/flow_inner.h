@@ -4,6 +4,7 @@
 
 #include "push/choice.h"
 #include "push/flow.h"
+#include "push/known.h"
 #include "push/settle.h"
 #include "push/transit.h"
 
@@ -41,6 +42,9 @@ struct flow {
     struct wire_decoding far;  /* as heard last, also before a restart */
     int64_t line_kept_ns;      /* what the journal says of the line is so old */
     bool exact_refused;        /* the far end does not know them; said once */
+    struct known *known;       /* what a walk need not ask the journal about */
+    int64_t arrange_mono;      /* the order is not found out anew before: it takes long */
+    bool arrange_waits;        /* but is to be, then */
     bool intake_open;          /* sightings not yet committed */
     bool poked, closing, fatal;
     struct fault trouble;
@@ -91,9 +95,10 @@ enum status line_open(struct flow *f, struct fault *why);
 void line_learned(struct flow *f, const struct exposure *e, const struct encode_result *r);
 /* Sorts the exposures that wait and are under way, tells those under way, and starts no new ones. */
 void line_arrange(struct flow *f, struct order_item *items, size_t count);
-/* The bundles of what was overtaken must not keep a file of the newest, of so many bytes, out of
- * the spool. */
-void line_make_room(struct flow *f, int64_t bytes, const struct order_item *items, size_t count);
+/* Begins what is not yet under way of the exposure whose turn it is, as far as there are slots. The
+ * bundles of what was overtaken, among the `items`, do not keep the newest out of the spool. */
+void line_begin(struct flow *f, const struct order_item *item, const struct order_item *items,
+                size_t count);
 /* How urgent a file of the exposure at this place in the order is, for pool and line. */
 int line_urgency(int place, int ccd);
 

@@ -214,7 +214,8 @@ static bool give_up_bundles(struct flow *f, const struct order_item *i, int64_t 
     return false;
 }
 
-void line_make_room(struct flow *f, int64_t bytes, const struct order_item *items, size_t count)
+/* What was overtaken must not keep a file of the newest out of the spool. */
+static void make_room(struct flow *f, int64_t bytes, const struct order_item *items, size_t count)
 {
     for (size_t i = count; i-- > 0;) {
         if (items[i].turn || items[i].drained || items[i].bundle_bytes == 0)
@@ -267,4 +268,42 @@ void line_arrange(struct flow *f, struct order_item *items, size_t count)
             if (carries(f->transits[n], &items[i]))
                 transit_urgency(f->transits[n],
                                 line_urgency(items[i].place, transit_ccd(f->transits[n])));
+}
+
+/* ---- whose turn it is ---- */
+
+struct files {
+    const struct flow *flow;
+    int64_t ids[FLOW_TRANSITS], bytes[FLOW_TRANSITS];
+    size_t count;
+};
+
+static bool take_file(void *ctx, const struct journal_file *file)
+{
+    struct files *l = ctx;
+    if (flow_transit(l->flow, file->id))
+        return true;
+    l->ids[l->count] = file->id;
+    l->bytes[l->count++] = file->bytes;
+    return l->flow->transit_count + l->count < FLOW_TRANSITS;
+}
+
+void line_begin(struct flow *f, const struct order_item *item, const struct order_item *items,
+                size_t count)
+{
+    struct files l = {.flow = f, .ids = {item->id}, .bytes = {item->file_bytes}};
+    struct order_item file = *item;
+    struct fault why;
+    if (item->carried >= item->files)
+        return;
+    l.count = !item->group[0];
+    if (item->group[0] && journal_group_files(f->o.journal, item->group, f->o.only_request,
+                                              take_file, &l, &why) != ST_OK)
+        flow_trouble(f, &why);
+    for (size_t i = 0; i < l.count; i++) {
+        if (item->newest)
+            make_room(f, l.bytes[i], items, count);
+        file.id = l.ids[i];
+        flow_begin(f, &file);
+    }
 }

@@ -13,6 +13,8 @@
 
 #define SETTLING_MAX 8                 /* files looked at together */
 #define SETTLE_FIRST_NS (2 * NS_PER_S) /* so long the choice of the next waits for the settling */
+#define ARRANGE_LONG_NS (3 * NS_PER_MS) /* what takes less is no burden, what takes more gets ... */
+#define ARRANGE_SHARE 10                /* ... one part in so many of the thread's time */
 
 /* ---- settle ---- */
 
@@ -329,7 +331,8 @@ void flow_begin(struct flow *f, const struct order_item *item)
     struct transit_order o = {
         .e = &e, .camera = &f->config.camera, .codec = &codec, .spool = f->o.spool,
         .pool = f->pool, .ship = f->ship,
-        .urgency = item->exact ? INT_MIN : line_urgency(item->place, e.group_ccd), .number = ++f->shipments,
+        .urgency = item->exact ? INT_MIN : line_urgency(item->place, e.group_ccd),
+        .number = ++f->shipments,
         .resume = resume, .ctx = f, .save = on_save,
         .flows = on_flows, .learned = on_learned, .ended = on_ended};
     if (transit_start(&o, &t, &why) == ST_OK)
@@ -345,43 +348,6 @@ static size_t drop_under_way(struct flow *f, struct order_item *items, size_t co
         if (!flow_transit(f, items[i].id))
             items[kept++] = items[i];
     return kept;
-}
-
-struct files {
-    const struct flow *flow;
-    int64_t ids[FLOW_TRANSITS], bytes[FLOW_TRANSITS];
-    size_t count;
-};
-
-static bool take_file(void *ctx, const struct journal_file *file)
-{
-    struct files *l = ctx;
-    if (flow_transit(l->flow, file->id))
-        return true;
-    l->ids[l->count] = file->id;
-    l->bytes[l->count++] = file->bytes;
-    return l->flow->transit_count + l->count < FLOW_TRANSITS;
-}
-
-/* Of an exposure whose turn it is what is not yet under way, as far as there are slots. */
-static void begin_files(struct flow *f, const struct order_item *item,
-                        const struct order_item *items, size_t count)
-{
-    struct files l = {.flow = f, .ids = {item->id}, .bytes = {item->file_bytes}};
-    struct order_item file = *item;
-    struct fault why;
-    if (item->carried >= item->files)
-        return;
-    l.count = !item->group[0];
-    if (item->group[0] && journal_group_files(f->o.journal, item->group, f->o.only_request,
-                                              take_file, &l, &why) != ST_OK)
-        flow_trouble(f, &why);
-    for (size_t i = 0; i < l.count; i++) {
-        if (item->newest)
-            line_make_room(f, l.bytes[i], items, count);
-        file.id = l.ids[i];
-        flow_begin(f, &file);
-    }
 }
 
 /* Exact data are not for the policy: moved behind the exposures, whose number is returned. */
@@ -402,8 +368,12 @@ void steps_send(struct flow *f)
 {
     struct order_queue q;
     struct fault why;
-    int64_t now = clock_mono();
+    int64_t now = clock_mono(), start = clock_thread_cpu();
     bool settling_first = f->settling_count > 0 && now - f->settling_mono < SETTLE_FIRST_NS;
+    /* A queue so long that to sort it takes its time is not sorted at every turn. */
+    f->arrange_waits = now < f->arrange_mono;
+    if (f->arrange_waits)
+        return;
     f->exact_look_ms = -1;
     if (settling_first)
         return;
@@ -414,9 +384,12 @@ void steps_send(struct flow *f)
     size_t own = exposures_first(q.items, q.count);
     size_t exact = drop_under_way(f, q.items + own, q.count - own);
     line_arrange(f, q.items, own);
+    int64_t took = clock_thread_cpu() - start;
+    if (took > ARRANGE_LONG_NS)
+        f->arrange_mono = now + ARRANGE_SHARE * took;
     for (size_t i = 0; i < own && f->transit_count < FLOW_TRANSITS; i++)
         if (q.items[i].turn)
-            begin_files(f, &q.items[i], q.items, own);
+            line_begin(f, &q.items[i], q.items, own);
     order_exact(&f->config.policy, q.items + own, exact);
     if (f->transit_count < FLOW_TRANSITS)
         exact_send(f, q.items + own, exact,

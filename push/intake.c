@@ -96,10 +96,15 @@ void flow_intake(void *ctx, const char *path, enum watch_hint hint)
     if (!intake_fill(&seen, path, clock_wall()))
         return; /* gone again */
     seen.closed = hint == WATCH_CLOSED;
+    if (!seen.closed && known_is(f->known, path, &seen.file))
+        return;
     enum status st = journal_by_path(f->o.journal, path, &row, &known, &why);
     if (st == ST_OK) {
-        enum intake what = intake_decide(known, known ? row.state : -1,
-                                         known && identity_equal(&row.file, &seen.file), hint);
+        bool same = known && identity_equal(&row.file, &seen.file);
+        enum intake what = intake_decide(known, known ? row.state : -1, same, hint);
+        /* Of a version that the journal has nothing is to be done at a mere sighting, in whatever
+         * state it is. */
+        known_set(f->known, path, same ? &seen.file : NULL);
         if (what == INTAKE_NONE)
             return;
         st = write_sighting(f, what, &row, &seen, &why);

@@ -62,6 +62,13 @@ static const char *const migrations[] = {
     "ALTER TABLE exposures ADD COLUMN group_ccd INTEGER NOT NULL DEFAULT 0;"
     "CREATE INDEX exposures_group ON exposures (grp) WHERE grp != '';",
     "ALTER TABLE exposures ADD COLUMN group_coming INTEGER NOT NULL DEFAULT 0;",
+    /* 104 rows a visit: what is asked at every turn, newest file first, and the queue by its
+     * exposures, without a look at any row. */
+    "CREATE INDEX exposures_newest ON exposures (state, mtime_ns);"
+    "CREATE INDEX exposures_queue ON exposures (grp, state, due_ns, request, origin, settled_ns,"
+    " size, bundle_size) WHERE grp != '' AND state IN ('ready', 'sending');"
+    "CREATE INDEX exposures_alone ON exposures (due_ns)"
+    " WHERE grp = '' AND state IN ('ready', 'sending');",
     NULL};
 
 enum status journal_open(const char *spool, bool read_only, struct journal **out,

@@ -67,7 +67,7 @@ static enum status candidates_alone(struct journal *j, int64_t request, struct c
     return db_each(j->db, why, take_candidate, c,
                    "SELECT id, date_ns, mtime_ns, origin = ?, state = 'sending', exact, obstype,"
                    " settled_ns, size, bundle_size, CASE bundle_size WHEN 0 THEN size ELSE 0 END,"
-                   " 1, '' FROM exposures WHERE grp = '' AND " WAITS,
+                   " 1, '' FROM exposures INDEXED BY exposures_alone WHERE grp = '' AND " WAITS,
                    "iiiii", (int64_t)ORIGIN_SWEEP, now, now + JOURNAL_WAIT_NS, request, request);
 }
 
@@ -82,7 +82,8 @@ static enum status candidates_in_files(struct journal *j, int64_t request, struc
                    " max(state = 'sending') AS begun, max(settled_ns) AS came, sum(size) AS bytes,"
                    " sum(bundle_size) AS bundles,"
                    " sum(CASE bundle_size WHEN 0 THEN size ELSE 0 END) AS open, count(*) AS files"
-                   " FROM exposures WHERE grp != '' AND " WAITS " GROUP BY grp)"
+                   " FROM exposures INDEXED BY exposures_queue WHERE grp != '' AND " WAITS
+                   " GROUP BY grp)"
                    " JOIN exposures ON id = " FIRST_OF "g)",
                    "iiiii", (int64_t)ORIGIN_SWEEP, now, now + JOURNAL_WAIT_NS, request, request);
 }

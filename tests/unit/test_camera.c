@@ -221,7 +221,10 @@ static void which_ccds_make_it(void **state)
     struct camera c;
     load_changed("\nbad_ccds =", "\nbad_ccds = 9, 33-34", &c);
     assert_int_equal(report.count, 0);
-    assert_int_equal(camera_group_size(&c), 101);
+    unsigned char ccds[CAMERA_CCD_MAX + 1];
+    assert_int_equal(camera_group_ccds(&c, ccds), 101);
+    for (int ccd = 1; ccd <= CAMERA_CCD_MAX; ccd++)
+        assert_int_equal(ccds[ccd], camera_group_wants(&c, ccd));
     assert_true(camera_group_wants(&c, 1) && camera_group_wants(&c, 104));
     assert_false(camera_group_wants(&c, 0) || camera_group_wants(&c, 105));
     assert_false(camera_group_wants(&c, 9) || camera_group_wants(&c, 34));

@@ -314,6 +314,42 @@ static void what_is_named_while_it_waits_goes(void **state)
     walk_until(&last, 4, EXPOSURE_SENDING);
 }
 
+/* ---- sightings ---- */
+
+static struct timespec as_it_was[2];
+
+static void put_it_back(struct walk *w)
+{
+    char path[4200];
+    frame(12, 1);
+    snprintf(path, sizeof path, "%.4000s/V001200.fits", data);
+    assert_int_equal(utimensat(AT_FDCWD, path, as_it_was, 0), 0);
+    w->state = EXPOSURE_PARTIAL;
+}
+
+static void spoil_it(struct walk *w)
+{
+    char path[4200];
+    struct stat st;
+    snprintf(path, sizeof path, "%.4000s/V001200.fits", data);
+    assert_int_equal(stat(path, &st), 0);
+    as_it_was[0] = as_it_was[1] = st.st_mtim;
+    assert_true(fixture_write(path, "nothing", 7) && fixture_age(path, 10));
+    w->state = EXPOSURE_PARKED;
+    w->then = put_it_back;
+}
+
+/* A file that becomes again what it was is noticed, though that version was known before. */
+static void there_and_back_again(void **state)
+{
+    struct walk w = {.then = spoil_it};
+    (void)state;
+    frame(12, 1);
+    walk_until(&w, 1, EXPOSURE_PARTIAL);
+    assert_int_equal(w.rows[EXPOSURE_PARTIAL], 1);
+    assert_null(w.then);
+}
+
 /* ---- another profile ---- */
 
 /* None of it may need `retry`: the profile's author has done what was to be done. */
@@ -424,7 +460,7 @@ int main(void)
         T(a_visit_goes_when_it_is_whole), T(a_restart_looks_before_it_gives_up),
         T(in_the_end_it_gives_up), T(a_file_without_its_ccd_is_not_taken_for_another),
         T(what_is_named_goes), T(what_is_named_while_it_waits_goes),
-        T(a_corrected_profile_is_enough), T(a_visit_gathered_wrongly_is_gathered_again),
+        T(there_and_back_again), T(a_corrected_profile_is_enough), T(a_visit_gathered_wrongly_is_gathered_again),
         T(what_no_profile_could_read_is_read_again), T(a_profile_without_groups_frees_what_waits),
         T(bad_ccds_hold_at_a_reload), T(another_camera_waits_for_a_restart),
     };
