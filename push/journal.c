@@ -362,8 +362,8 @@ enum status journal_unpark(struct journal *j, const char *name, int64_t *count,
                             "UPDATE exposures SET state = CASE exact WHEN 0 THEN 'seen'"
                             " ELSE 'ready' END, attempts = 0, due_ns = 0,"
                             " reason = '', changed_ns = ? WHERE state = 'parked'"
-                            " AND (? = '' OR name = ? OR path = ?)",
-                            "isss", clock_wall(), name, name, name);
+                            " AND (? = '' OR name = ? OR path = ? OR grp = ?)",
+                            "issss", clock_wall(), name, name, name, name);
     *count = st == ST_OK ? db_changes(j->db) : 0;
     return st;
 }

@@ -115,3 +115,28 @@ enum status journal_regroup(struct journal *j, bool unread, struct fault *why)
                   " OR (? AND state = 'parked' AND settled_ns = 0))",
                   "ii", clock_wall(), (int64_t)unread);
 }
+
+struct tell {
+    journal_told_fn *fn;
+    void *ctx;
+};
+
+static bool take_told(void *ctx, const struct db_row *row)
+{
+    const struct tell *t = ctx;
+    struct exposure e;
+    journal_read(&e, row);
+    return t->fn(t->ctx, &e, db_col_int(row, JOURNAL_COLUMN_COUNT));
+}
+
+/* max(id) has SQLite take the other columns from that row. */
+enum status journal_tell(struct journal *j, int state, int limit, journal_told_fn *fn, void *ctx,
+                         struct fault *why)
+{
+    struct tell t = {fn, ctx};
+    return db_each(j->db, why, take_told, &t,
+                   "SELECT " JOURNAL_COLUMNS ", count(*), max(id) FROM exposures WHERE state = ?"
+                   " GROUP BY CASE grp WHEN '' THEN id ELSE grp END, reason"
+                   " ORDER BY max(id) DESC LIMIT ?",
+                   "si", exposure_state_names[state], limit ? (int64_t)limit : INT64_MAX);
+}

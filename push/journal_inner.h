@@ -22,6 +22,7 @@ struct journal {
     " AND x.size = exposures.size AND x.mtime_ns = exposures.mtime_ns"                            \
     " AND x.inode = exposures.inode AND x.exact = 1), "                                           \
     "image_bytes, tiled, method, ratio, pace, grp, group_ccd, group_coming"
+#define JOURNAL_COLUMN_COUNT 48 /* what is selected behind them comes in this column */
 void journal_read(struct exposure *e, const struct db_row *row);
 
 #endif

@@ -92,11 +92,13 @@ const struct order_item *status_place(const struct status_picture *p, const stru
     return NULL;
 }
 
-/* Observers name an exposure as they see it: its name, its file, or the whole path. */
+/* Observers name an exposure as they see it: its name, its file, or the whole path; of several files
+ * also all of them by the exposure's name. */
 static bool is_named(const struct exposure *e, const char *word)
 {
     char root[MEMBER_NAME];
-    if (strcmp(word, e->name) == 0 || strcmp(word, e->path) == 0)
+    if (strcmp(word, e->name) == 0 || strcmp(word, e->path) == 0 ||
+        (e->group[0] && strcmp(word, e->group) == 0))
         return true;
     if (strchr(word, '/'))
         return false;

@@ -144,6 +144,7 @@ struct rows {
     const struct status_picture *picture;
     FILE *to;
     int told, left_out;
+    int64_t files; /* of those told */
 };
 
 static bool print_row(void *ctx, const struct exposure *e)
@@ -191,20 +192,24 @@ static enum status print_newest(const struct status_picture *p, const struct jou
 
 /* ---- what needs attention ---- */
 
-static void print_parked(FILE *to, const struct exposure *e)
+/* "  HSCA1234 (103 files): ", where one line stands for several files. */
+static void first_words(const struct exposure *e, int64_t files, char *out, size_t size)
 {
-    char name[64], first[96];
-    status_shorten(e->name, 50, name, sizeof name);
-    snprintf(first, sizeof first, "  %s%s: ", name, e->exact ? " (exact data)" : "");
-    screen_say(to, 6, first, e->reason[0] ? e->reason : "no reason was kept");
-    fprintf(to, "      then: skyferry-push retry %s\n", e->name);
+    char name[64], count[32] = "";
+    status_shorten(files > 1 ? e->group : e->name, 50, name, sizeof name);
+    if (files > 1)
+        snprintf(count, sizeof count, " (%" PRId64 " files)", files);
+    snprintf(out, size, "  %s%s%s: ", name, count, e->exact ? " (exact data)" : "");
 }
 
-static bool list_parked(void *ctx, const struct exposure *e)
+static bool list_parked(void *ctx, const struct exposure *e, int64_t files)
 {
     struct rows *r = ctx;
-    print_parked(r->to, e);
-    r->told++;
+    char first[160];
+    first_words(e, files, first, sizeof first);
+    screen_say(r->to, 6, first, e->reason[0] ? e->reason : "no reason was kept");
+    fprintf(r->to, "      then: skyferry-push retry %s\n", files > 1 ? e->group : e->name);
+    r->files += files;
     return true;
 }
 
@@ -227,17 +232,16 @@ static void next_try(const struct status_picture *p, const struct exposure *e, c
     }
 }
 
-static void print_waiting(const struct status_picture *p, FILE *to, const struct exposure *e)
+static void print_waiting(const struct rows *r, const struct exposure *e, int64_t files)
 {
-    char name[64], first[96], when[128], words[sizeof e->reason + sizeof when];
-    status_shorten(e->name, 50, name, sizeof name);
-    snprintf(first, sizeof first, "  %s%s: ", name, e->exact ? " (exact data)" : "");
-    next_try(p, e, when, sizeof when);
+    char first[160], when[128], words[sizeof e->reason + sizeof when];
+    first_words(e, files, first, sizeof first);
+    next_try(r->picture, e, when, sizeof when);
     snprintf(words, sizeof words, "%s %s", e->reason, when);
-    screen_say(to, 6, first, words);
+    screen_say(r->to, 6, first, words);
 }
 
-static bool list_waiting(void *ctx, const struct exposure *e)
+static bool list_waiting(void *ctx, const struct exposure *e, int64_t files)
 {
     struct rows *r = ctx;
     if (!e->reason[0])
@@ -248,7 +252,7 @@ static bool list_waiting(void *ctx, const struct exposure *e)
     }
     if (r->told++ == 0)
         fputs("\nWaiting, with a reason:\n", r->to);
-    print_waiting(r->picture, r->to, e);
+    print_waiting(r, e, files);
     return true;
 }
 
@@ -260,16 +264,16 @@ static enum status print_attention(const struct status_picture *p, const struct 
     struct rows waiting = {.picture = p, .to = to}, parked = waiting;
     enum status st = ST_OK;
     for (size_t i = 0; st == ST_OK && i < sizeof moving / sizeof moving[0]; i++)
-        st = journal_list(p->journal, moving[i], 0, 0, list_waiting, &waiting, why);
+        st = journal_tell(p->journal, moving[i], 0, list_waiting, &waiting, why);
     if (waiting.left_out > 0)
         fprintf(to, "  ... and %d more: skyferry-push status --json\n", waiting.left_out);
     if (st != ST_OK || n->rows[EXPOSURE_PARKED] == 0)
         return st;
     fputs("\nParked; put right what the reason says (a file that changes starts anew):\n", to);
-    st = journal_list(p->journal, EXPOSURE_PARKED, 0, LISTED, list_parked, &parked, why);
-    if (n->rows[EXPOSURE_PARKED] > parked.told)
+    st = journal_tell(p->journal, EXPOSURE_PARKED, LISTED, list_parked, &parked, why);
+    if (n->rows[EXPOSURE_PARKED] > parked.files)
         fprintf(to, "  ... and %" PRId64 " more: skyferry-push status --json\n",
-                n->rows[EXPOSURE_PARKED] - parked.told);
+                n->rows[EXPOSURE_PARKED] - parked.files);
     return st;
 }
 

@@ -37,7 +37,14 @@ start_push
 eventually "a restart forgets none of them" 20 push_has 103 partial
 same "each file says whose it is" "$(push status --json | jq -r '.exposures[].group' | sort -u)" HSCA1234
 same "nothing of the visit was shipped" "$(bundles)" 0
+stop push
+SKYFERRY_CRASH_AT=push:gathered start_push
 mv "$WORK/$last" "$WATCH/"
+died() { ! running push || [ "$(ps -o state= -p "${PID[push]}")" = Z ]; }
+eventually "the agent dies just when it has given them free" 30 died
+wait "${PID[push]}" 2>/dev/null
+unset "PID[push]"
+start_push
 eventually "with the last file all of them go" 60 push_has 104 done
 same "each file has a bundle of its own" "$(bundles)" 104
 find "$STORE/bundles" -name '*.receipt' -exec jq -r .source_sha256 {} + | sort >"$WORK/held"

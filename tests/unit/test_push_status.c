@@ -209,6 +209,40 @@ static void parked_ones_come_with_a_remedy(void **state)
     journal_close(&j);
 }
 
+static void a_visits_files_are_told_as_one(void **state)
+{
+    (void)state;
+    char path[64];
+    int64_t count;
+    struct journal *j = open_journal();
+    struct exposure alone = fresh("/data/bad.fits", 2000);
+    alone.state = EXPOSURE_PARKED;
+    snprintf(alone.reason, sizeof alone.reason, "CHECKSUM is wrong");
+    OK(journal_add(j, &alone, &why));
+    for (int i = 0; i < 200; i++) {
+        bool late = i >= 103;
+        snprintf(path, sizeof path, "/data/HSCA001%s%02d.fits", late ? "300" : "234", i);
+        struct exposure e = fresh(path, 1000 - i);
+        e.state = late ? EXPOSURE_PARTIAL : EXPOSURE_PARKED;
+        e.due_ns = late ? NOW + 60 * NS_PER_S : 0;
+        snprintf(e.group, sizeof e.group, late ? "HSCA1300" : "HSCA1234");
+        snprintf(e.reason, sizeof e.reason, late ? "97 of 104 ccds" : "103 of 104 ccds, too late");
+        OK(journal_add(j, &e, &why));
+    }
+    char *text = picture(j, &(struct status_options){0}, true);
+    shows(text, "\n  HSCA1234 (103 files): 103 of 104 ccds, too late\n"
+                "      then: skyferry-push retry HSCA1234\n"
+                "  bad: CHECKSUM is wrong\n");
+    shows(text, "\nWaiting, with a reason:\n"
+                "  HSCA1300 (97 files): 97 of 104 ccds [next try in 60 s, at 03:39:33 UTC]\n\n");
+    assert_null(strstr(text, "more: skyferry-push"));
+    fits_the_screen(text);
+    free(text);
+    OK(journal_unpark(j, "HSCA1234", &count, &why));
+    assert_int_equal(count, 103);
+    journal_close(&j);
+}
+
 static void a_reason_cannot_steer_the_terminal(void **state)
 {
     (void)state;
@@ -610,6 +644,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_table_tells_states_and_sums, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_the_newest_are_listed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(parked_ones_come_with_a_remedy, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_visits_files_are_told_as_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_reason_cannot_steer_the_terminal, set_up, tear_down),
         cmocka_unit_test_setup_teardown(waiting_ones_tell_the_next_try, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_asked_for_by_name_is_told_in_full, set_up, tear_down),
