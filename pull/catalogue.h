@@ -174,6 +174,9 @@ enum status catalogue_answered(struct catalogue *c, int64_t request, struct faul
 /* Does a request for this exposure still wait? */
 enum status catalogue_is_asked(struct catalogue *c, int64_t exposure, bool *asked,
                                struct fault *why);
+/* Is any of these still asked for, or neither done nor parked? One query, whatever their number. */
+enum status catalogue_any_busy(struct catalogue *c, const int64_t *ids, size_t count, bool *busy,
+                               struct fault *why);
 
 const char *exposure_state_name(enum exposure_state s);
 const char *ccd_state_name(enum ccd_state s);

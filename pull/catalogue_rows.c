@@ -1,9 +1,11 @@
 /* The catalogue's lesser rows: ccds, jobs, figures, requests. */
+#include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/buf.h"
 #include "pull/catalogue_inner.h"
 
 static const char *const ccd_states[] = {"waiting", "placed", "parked"};
@@ -424,5 +426,25 @@ enum status catalogue_is_asked(struct catalogue *c, int64_t exposure, bool *aske
     enum status st = db_int(c->db, why, &n, 0, "SELECT count(*) FROM requests WHERE exposure = ?",
                             "i", exposure);
     *asked = n > 0;
+    return st;
+}
+
+enum status catalogue_any_busy(struct catalogue *c, const int64_t *ids, size_t count, bool *busy,
+                               struct fault *why)
+{
+    static const char sql[] =
+        "SELECT 1 FROM json_each(?) AS wanted JOIN exposures AS x ON x.id = wanted.value"
+        " WHERE x.state NOT IN ('done', 'parked')"
+        " OR EXISTS (SELECT 1 FROM requests WHERE exposure = x.id) LIMIT 1";
+    struct buf list = {0};
+    int64_t one = 0;
+    bool ok = buf_append(&list, "[", 1);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = buf_printf(&list, "%s%" PRId64, i ? "," : "", ids[i]);
+    enum status st = ok && buf_printf(&list, "]") ? db_int(c->db, why, &one, 0, sql, "s",
+                                                           (const char *)list.data)
+                                                  : fault(why, ST_RETRY, "out of memory");
+    *busy = one != 0;
+    buf_free(&list);
     return st;
 }

@@ -253,26 +253,15 @@ struct vigil {
     struct fault *why;
 };
 
-static bool finished(struct errand *e, int64_t id, struct fault *why, enum status *st)
-{
-    struct exposure x;
-    bool found = false, asked = true;
-    *st = catalogue_is_asked(e->cat, id, &asked, why);
-    if (*st == ST_OK)
-        *st = catalogue_get(e->cat, id, &x, &found, why);
-    return *st == ST_OK && !asked && (!found || x.state == EX_DONE || x.state == EX_PARKED);
-}
-
 static void on_poll(void *ctx)
 {
     struct vigil *v = ctx;
-    size_t left = 0;
-    for (size_t i = 0; v->st == ST_OK && i < v->e->count; i++)
-        left += !finished(v->e, v->e->ids[i], v->why, &v->st);
-    if (v->st == ST_OK && left > 0 && fs_lock_holder(v->e->in->s.lock) == 0)
+    bool busy = false;
+    v->st = catalogue_any_busy(v->e->cat, v->e->ids, v->e->count, &busy, v->why);
+    if (v->st == ST_OK && busy && fs_lock_holder(v->e->in->s.lock) == 0)
         v->st = fault(v->why, ST_RETRY, "the daemon has ended; what was asked is kept and is done "
                       "when it runs again (skyferry-pull run)");
-    if (v->st != ST_OK || left == 0)
+    if (v->st != ST_OK || !busy)
         loop_stop(v->loop);
 }
 

@@ -327,6 +327,39 @@ static void requests_wait_to_be_answered(void **state)
     assert_false(asked);
 }
 
+static void many_are_waited_for_at_once(void **state)
+{
+    (void)state;
+    struct exposure x[3];
+    int64_t ids[4] = {0, 0, 0, 4711}; /* the last is forgotten by now */
+    struct request r = {0};
+    bool busy;
+    for (int i = 0; i < 3; i++) {
+        char name[2] = {(char)('A' + i)};
+        x[i] = *add(name, "ut160901");
+        ids[i] = x[i].id;
+        x[i].state = i == 1 ? EX_PARKED : EX_DONE;
+        OK(catalogue_save(cat, &x[i], &why));
+    }
+    OK(catalogue_any_busy(cat, ids, 4, &busy, &why));
+    assert_false(busy);
+    OK(catalogue_ask(cat, ids[1], ASK_RETRY, false, &why));
+    OK(catalogue_any_busy(cat, ids, 4, &busy, &why));
+    assert_true(busy);
+    OK(catalogue_any_busy(cat, ids, 1, &busy, &why)); /* of others no matter what */
+    assert_false(busy);
+    OK(catalogue_requests(cat, note_request, &r, &why));
+    OK(catalogue_answered(cat, r.id, &why));
+    for (int state_of = 0; state_of < EX_STATES; state_of++) {
+        x[2].state = (enum exposure_state)state_of;
+        OK(catalogue_save(cat, &x[2], &why));
+        OK(catalogue_any_busy(cat, ids, 4, &busy, &why));
+        assert_int_equal(busy, state_of != EX_DONE && state_of != EX_PARKED);
+    }
+    OK(catalogue_any_busy(cat, ids, 0, &busy, &why));
+    assert_false(busy);
+}
+
 static void what_is_rolled_back_never_was(void **state)
 {
     (void)state;
@@ -520,6 +553,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(ccds_come_back_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(jobs_and_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(requests_wait_to_be_answered, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_are_waited_for_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_rolled_back_never_was, setup, teardown),
         cmocka_unit_test_setup_teardown(readers_read_while_it_is_open, setup, teardown),
     };

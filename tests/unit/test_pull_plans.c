@@ -200,6 +200,7 @@ static void use_bundles_and_requests(struct exposure *x)
     OK(catalogue_drop_bundle(cat, b.path, &why));
     OK(catalogue_ask(cat, x->id, ASK_RETRY, false, &why));
     OK(catalogue_is_asked(cat, x->id, &found, &why));
+    OK(catalogue_any_busy(cat, &x->id, 1, &found, &why));
     OK(catalogue_requests(cat, any_request, NULL, &why));
     OK(catalogue_answered(cat, 1, &why));
 }
@@ -258,12 +259,13 @@ static void use_all(void)
 
 /* ---- the judge ---- */
 
-/* Short by nature: what is asked of the daemon, and bundles of one role that wait. */
+/* Short by nature: what is asked of the daemon, a list that is given, and bundles of one role that wait. */
 static bool bounded(const char *sql, const char *step)
 {
     bool sort = strstr(step, "TEMP B-TREE") != NULL;
     /* `verify` reads every copied calibration. */
-    if (strstr(step, "SCAN requests") || (!sort && strstr(sql, "FROM copies ORDER BY path")))
+    if (strstr(step, "SCAN requests") || strstr(step, "SCAN wanted") ||
+        (!sort && strstr(sql, "FROM copies ORDER BY path")))
         return true;
     /* The rows of one exposure, of one visit's files, of one source file, or of one night. */
     return sort && (strstr(sql, "AND visit > 0") || strstr(sql, "AND f.visit > 0") ||
