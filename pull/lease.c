@@ -288,6 +288,10 @@ static enum renewal renew_late(const struct lease *l, struct fault *why)
     enum renewal r = touch(l, why);
     if (r == UNKNOWN && errno == ENOENT)
         r = LOST;
+    if (r == RENEWED && !says(l->next, l->text)) {
+        fault(why, ST_RETRY, "'%s' was removed by another", l->next);
+        r = UNKNOWN; /* who may have judged before it was renewed */
+    }
     unlock_next(l);
     return r;
 }
