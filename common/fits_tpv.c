@@ -148,7 +148,7 @@ static int count_axes(const struct fits_header *h)
             axes = value;
     for (int axis = 3; axis <= AXES; axis++)
         for (int i = 0; i < 4; i++) {
-            char key[16];
+            char key[32];
             snprintf(key, sizeof key, "%s%d", named[i], axis);
             if (axis > axes && fits_header_find(h, key) >= 0)
                 axes = axis;
@@ -162,7 +162,7 @@ static enum status check_axes(const struct fits_header *h, struct sip *s, struct
     s->axes = count_axes(h);
     for (int k = 0; k < 2 * AXES * AXES; k++) {
         int i = k / 2 % AXES, j = k / 2 / AXES;
-        char key[16];
+        char key[32];
         double value;
         if ((i < 2) == (j < 2))
             continue;
@@ -182,7 +182,7 @@ static enum status read_other_axes(const struct fits_header *h, struct sip *s, s
 {
     for (int i = 2; i < s->axes; i++)
         for (int j = 2; j < s->axes; j++) {
-            char key[16];
+            char key[32];
             double delt, pc;
             snprintf(key, sizeof key, "CDELT%d", i + 1);
             if (number_or(h, key, 1, &delt, why) != ST_OK)
@@ -200,7 +200,7 @@ static enum status read_matrix(const struct fits_header *h, struct sip *s, struc
 {
     double delt[2], turn = 0, pc;
     bool has_cd = false, has_pc = false;
-    char key[16];
+    char key[32];
     for (int i = 0; i < 4; i++) {
         snprintf(key, sizeof key, "CD%d_%d", i / 2 + 1, i % 2 + 1);
         has_cd |= fits_header_find(h, key) >= 0;
@@ -385,7 +385,7 @@ static bool add_pv(struct fits_header *h, int axis, const struct poly *f)
     static const int first[] = {0, 1, 4, 7, 12, 17, 24, 31};
     for (int degree = 0; degree <= FITS_TPV_DEGREE; degree++)
         for (int other = 0; other <= degree; other++) {
-            char key[16];
+            char key[32];
             double c = axis ? f->c[other][degree - other] : f->c[degree - other][other];
             snprintf(key, sizeof key, "PV%d_%d", axis + 1, first[degree] + other);
             /* A missing PVi_1 would count as 1. */
@@ -418,7 +418,7 @@ static bool add_distortion(struct fits_header *h, const struct sip *s, const str
 {
     for (int k = 0; !s->has_cd && k < AXES * AXES; k++) {
         int i = k / AXES, j = k % AXES;
-        char key[16];
+        char key[32];
         snprintf(key, sizeof key, "CD%d_%d", i + 1, j + 1);
         if (((i < 2 && j < 2) || s->cd[i][j] != 0) &&
             !fits_header_add_real(h, key, s->cd[i][j], "of CDELTi and the rotation"))
