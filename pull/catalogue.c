@@ -104,8 +104,8 @@ static const char schema_7[] =
 
 /* What tells a store's own catalogue from another node's. */
 static const char schema_8[] =
-    "CREATE TABLE identity (id TEXT NOT NULL);"
-    "INSERT INTO identity VALUES (lower(hex(randomblob(16))));";
+    "CREATE TABLE identity (id TEXT NOT NULL, term INTEGER NOT NULL);"
+    "INSERT INTO identity VALUES (lower(hex(randomblob(16))), 0);";
 
 /* Names that waiting ccds are about to get. */
 static const char schema_9[] =
@@ -156,18 +156,26 @@ void catalogue_close(struct catalogue **c)
     *c = NULL;
 }
 
-static bool take_id(void *ctx, const struct db_row *row)
+static bool take_identity(void *ctx, const struct db_row *row)
 {
-    snprintf(ctx, CATALOGUE_ID, "%s", db_col_text(row, 0));
+    struct catalogue_identity *out = ctx;
+    TAKE_TEXT(out->id, row, 0);
+    out->term = db_col_int(row, 1);
     return false;
 }
 
-enum status catalogue_id(struct catalogue *c, char out[CATALOGUE_ID], struct fault *why)
+enum status catalogue_identity(struct catalogue *c, struct catalogue_identity *out,
+                               struct fault *why)
 {
-    out[0] = '\0';
-    enum status st = db_each(c->db, why, take_id, out, "SELECT id FROM identity", "");
-    return st == ST_OK && !out[0] ? fault(why, ST_FATAL, "the catalogue has no id: skyferry-pull "
-                                          "rebuild makes it anew") : st;
+    out->id[0] = '\0';
+    enum status st = db_each(c->db, why, take_identity, out, "SELECT id, term FROM identity", "");
+    return st == ST_OK && !out->id[0] ? fault(why, ST_FATAL, "the catalogue has no id: skyferry-pull "
+                                              "rebuild makes it anew") : st;
+}
+
+enum status catalogue_set_term(struct catalogue *c, int64_t term, struct fault *why)
+{
+    return db_run(c->db, why, "UPDATE identity SET term = ?", "i", term);
 }
 
 enum status catalogue_begin(struct catalogue *c, struct fault *why)

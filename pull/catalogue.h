@@ -14,9 +14,15 @@ struct catalogue;
 enum status catalogue_open(const char *path, bool read_only, struct catalogue **out,
                            struct fault *why);
 void catalogue_close(struct catalogue **c);
-#define CATALOGUE_ID 33
-/* Tells this catalogue from any other, also from one rebuilt for the same store. */
-enum status catalogue_id(struct catalogue *c, char out[CATALOGUE_ID], struct fault *why);
+/* Tells this catalogue from any other, also from one rebuilt for the same store, and from an older
+ * copy of itself. */
+struct catalogue_identity {
+    char id[33];
+    int64_t term; /* how often an agent was started with it */
+};
+enum status catalogue_identity(struct catalogue *c, struct catalogue_identity *out,
+                               struct fault *why);
+enum status catalogue_set_term(struct catalogue *c, int64_t term, struct fault *why);
 
 /* One transaction; nested calls join the outer one. */
 enum status catalogue_begin(struct catalogue *c, struct fault *why);

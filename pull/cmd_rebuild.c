@@ -23,7 +23,7 @@ struct rebuilding {
     const struct pull_settings *s;
     struct catalogue *cat;
     struct tree tree;
-    char id[CATALOGUE_ID];
+    struct catalogue_identity is;
     long exposures, ccds, placed, jobs, copies, skipped;
 };
 
@@ -277,7 +277,7 @@ static enum status build(struct rebuilding *r, const char *path, struct fault *w
     if (st == ST_OK)
         st = visit_rebuild(r->s, r->cat, &r->jobs, why);
     if (st == ST_OK)
-        st = catalogue_id(r->cat, r->id, why);
+        st = catalogue_identity(r->cat, &r->is, why);
     catalogue_close(&r->cat);
     tree_free(&r->tree);
     return st;
@@ -291,7 +291,7 @@ static enum status put_in_place(struct rebuilding *r, const char *fresh, const c
     enum status st = put_aside(r->s->catalogue, old, why);
     if (st == ST_OK)
         st = fs_rename(fresh, r->s->catalogue, why);
-    return st == ST_OK ? identity_claim(r->s, r->id, why) : st;
+    return st == ST_OK ? identity_claim(r->s, &r->is, why) : st;
 }
 
 static enum status rebuild(struct rebuilding *r, struct fault *why)

@@ -239,18 +239,18 @@ static void nor_is_one_on_another_machine(void **state)
 {
     static const char lease[] = "host login2\npid 1\nsystem another\nid 77\nseconds 3600\n";
     (void)state;
-    char before[CATALOGUE_ID], after[CATALOGUE_ID];
+    struct catalogue_identity before, after;
     struct catalogue *c;
     TRY(catalogue_open(settings.catalogue, true, &c, WHY));
-    TRY(catalogue_id(c, before, WHY));
+    TRY(catalogue_identity(c, &before, WHY));
     catalogue_close(&c);
     TRY(fs_write_file(in_store("daemon.lease"), lease, strlen(lease), false, WHY));
     assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_FAILED);
     assert_said("login2 (process 1) works in this store");
     TRY(catalogue_open(settings.catalogue, true, &c, WHY));
-    TRY(catalogue_id(c, after, WHY));
+    TRY(catalogue_identity(c, &after, WHY));
     catalogue_close(&c);
-    assert_string_equal(before, after);
+    assert_string_equal(before.id, after.id);
     /* Nor is it asked by way of a catalogue that is not its own. */
     assert_int_equal(call(command_reprocess, OPTIONS({OPT_NAME, "exp_9000", "name"}), NULL),
                      EXIT_FAILED);
@@ -293,6 +293,36 @@ static void only_the_stores_own_catalogue_works(void **state)
     TRY(agent_open(&settings, &a, WHY));
     agent_close(&a);
     assert_int_equal(exposure_named("exp_9000").state, EX_DONE);
+}
+
+/* Put back from a backup, or brought from another node, after the original went on. */
+static void an_old_copy_of_it_does_not(void **state)
+{
+    (void)state;
+    struct agent *a = NULL;
+    struct buf old = {0};
+    struct catalogue *c;
+    struct catalogue_identity is;
+    slurp(settings.catalogue, &old);
+    TRY(agent_open(&settings, &a, WHY));
+    agent_close(&a);
+    TRY(fs_write_file(settings.catalogue, old.data, old.len, false, WHY));
+    assert_int_equal(agent_open(&settings, &a, WHY), ST_REJECT);
+    assert_non_null(strstr((WHY)->text, "is an old copy of this store's"));
+    /* A start that was cut short when only the catalogue had its term is no other copy. */
+    TRY(catalogue_open(settings.catalogue, false, &c, WHY));
+    TRY(catalogue_identity(c, &is, WHY));
+    TRY(catalogue_set_term(c, is.term + 2, WHY));
+    catalogue_close(&c);
+    for (int i = 0; i < 2; i++) {
+        TRY(agent_open(&settings, &a, WHY));
+        agent_close(&a);
+    }
+    TRY(fs_write_file(settings.catalogue, old.data, old.len, false, WHY));
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    TRY(agent_open(&settings, &a, WHY));
+    agent_close(&a);
+    buf_free(&old);
 }
 
 static void a_store_that_is_not_there_is_no_empty_store(void **state)
@@ -408,6 +438,7 @@ int main(void)
         NIGHT_OF(a_running_daemon_is_not_pulled_from_under),
         NIGHT_OF(nor_is_one_on_another_machine),
         NIGHT_OF(only_the_stores_own_catalogue_works),
+        NIGHT_OF(an_old_copy_of_it_does_not),
         NIGHT_OF(a_store_that_is_not_there_is_no_empty_store),
         NIGHT_OF(a_damaged_catalogue_can_be_rebuilt),
         NIGHT_OF(folders_of_an_earlier_round_are_no_jobs),
