@@ -57,12 +57,12 @@ static void read_folder(struct slurm_array *a, struct slurm_task *t)
         a->owner->dialect->array_name(r.batch, id);
         slurm_known(a, id);
     }
+    /* Told once: after that the queue may know better (suspended, put back). */
+    if (r.ended_ns == 0 && t->end.started_ns != r.started_ns)
+        slurm_news(t, "RUNNING", r.node);
     t->end.started_ns = r.started_ns;
-    if (r.ended_ns == 0 || r.stopped) {
-        if (r.ended_ns == 0)
-            slurm_news(t, "RUNNING", r.node);
+    if (r.ended_ns == 0 || r.stopped)
         return;
-    }
     t->end.ok = r.ok;
     t->end.exit_status = r.exit_status;
     t->end.ended_ns = r.ended_ns;

@@ -151,7 +151,7 @@ static void take_said(void *ctx, const struct batch_said *said)
             }
             t->strange = 0;
             t->asked = false; /* it did not help: cancelled again */
-            slurm_news(t, said->state, said->node);
+            slurm_news(t, said->state, t->claimed[0] ? "" : said->node); /* the claim knows */
         }
     }
 }

@@ -30,6 +30,8 @@ static void number(char *out, size_t size, int value)
 static void gather(const struct pull_settings *s, const struct script_values *v, struct filled *f)
 {
     const struct slurm_settings *m = &s->slurm;
+    /* PBS: a reservation is a queue of its own. */
+    bool in_queue = dialect_find(s->runner) == &dialect_pbs && m->reservation[0];
     int t = s->timeout_seconds + WALLTIME_MORE;
     snprintf(f->walltime, sizeof f->walltime, "%02d:%02d:%02d", t / 3600, t / 60 % 60, t % 60);
     number(f->nodes, sizeof f->nodes, m->nodes);
@@ -38,7 +40,7 @@ static void gather(const struct pull_settings *s, const struct script_values *v,
     number(f->first, sizeof f->first, v->first);
     const struct value rows[VALUES] = {
         {"name", v->name}, {"folder", v->folder}, {"key", v->key}, {"program", v->program},
-        {"first", f->first}, {"store", s->root}, {"partition", m->partition}, {"account", m->account},
+        {"first", f->first}, {"store", s->root}, {"partition", in_queue ? m->reservation : m->partition}, {"account", m->account},
         {"reservation", m->reservation}, {"qos", m->qos}, {"memory", m->memory}, {"tmp", m->tmp},
         {"walltime", m->walltime[0] ? m->walltime : f->walltime}, {"nodes", f->nodes},
         {"tasks_per_node", f->tasks}, {"cores", f->cores},

@@ -17,7 +17,7 @@ static const struct option_row options[] = {
     {"run-date", "run_date", 0, "utYYMMDD", OPT_RUN_DATE, "run reprocess retry check",
      "Place every exposure under this night instead of computing it from DATE-OBS."},
     {"res-name", "res_name", 0, "NAME", OPT_RES_NAME, "run reprocess retry check",
-     "The reservation in which Slurm runs the jobs, instead of [jobs] slurm_reservation."},
+     "The reservation in which the jobs run, instead of [jobs] slurm_reservation."},
     {"verbose", "debug", 'v', NULL, OPT_DEBUG, NULL, "Log everything."},
     {"quiet", NULL, 'q', NULL, OPT_QUIET, NULL, "Log warnings and errors only."},
     {"force", NULL, 0, NULL, OPT_FORCE, "reprocess retry unpack convert-wcs",

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Jobs by Slurm, a real one: an array an exposure, its tasks' states, nodes, exit statuses and
-# times in the catalogue; nothing lost and nothing run twice when the daemon is killed around
-# sbatch, sbatch hangs, fails or takes the job and dies, or slurmctld is away.
+# times in the catalogue; nothing lost and nothing run twice when tasks are put back into the
+# queue, slurmctld is away, the daemon is killed again and again around sbatch, the catalogue is
+# made anew while tasks run, and sbatch hangs, fails or takes the job and dies.
 . "$(dirname "$0")/lib.sh"
 [ "$(id -u)" -eq 0 ] || skip_all "Slurm's daemons need root"
 PATH=$PATH:/usr/sbin
@@ -22,8 +23,9 @@ date +%s%N >>runs
 echo "out of $SLURM_ARRAY_TASK_ID"
 case $(jq -r .exposure.object "$SKYFERRY_JOB") in
 Fail*) echo "no flat" >&2; exit 3 ;;
-Long) sleep 600 ;;
+Long) [ "$(wc -l <runs)" -gt 1 ] || sleep 600 ;;
 Gone) sleep 601 ;;
+Keep) until [ -e "${0%/*}/go" ]; do sleep 0.1; done ;;
 Some) sleep 1 ;;
 esac
 jq -c '{ccds: [.ccds[] | {ccd, noise: 2.5}]}' "$SKYFERRY_JOB" >"$SKYFERRY_RESULT"
@@ -41,10 +43,13 @@ write_push codec.lossless=yes
 start_pull
 start_push
 number=320001
-# expose OBJECT: an exposure of 4 ccds, two jobs.
+# expose OBJECT...: an exposure each, of 4 ccds, two jobs.
 expose() {
-    camera --object "$1" --expnum $number --seed $number --quiet >/dev/null
-    number=$((number + 1))
+    local object
+    for object in "$@"; do
+        camera --object "$object" --expnum $number --seed $number --quiet >/dev/null
+        number=$((number + 1))
+    done
 }
 name_of() { pull status --json | jq -r --arg o "$1" '.exposures[] | select(.object == $o) | .name'; }
 jobs_of() { pull status --json "$(name_of "$1")" | jq -c ".exposures[0].job_list | map($2)"; }
@@ -52,9 +57,12 @@ has_jobs() { [ "$(jobs_of "$1" "$2")" = "$3" ]; }
 folder_of() { echo "$STORE/$(pull status --json "$(name_of "$1")" | jq -r ".exposures[0].job_list[0].folder" | xargs dirname)"; }
 # once OBJECT: each of its two jobs ran exactly once.
 once() { same "$1: each job ran once" "$(cat "$(folder_of "$1")"/q[12]/runs | wc -l)" 2; }
+# submissions OBJECT: how many arrays of it Slurm knows.
+submissions() { squeue -h --me -t all -r -o '%F|%j' | grep -F "|$(name_of "$1")." | cut -d'|' -f1 | sort -u | wc -l; }
+array_of() { jobs_of "$1" .batch | jq -r '.[0] | sub("_.*"; "")'; }
 
-expose Fine
-eventually "jobs run by Slurm are done" 30 has_jobs Fine .state '["done","done"]'
+expose Fine Fail Gone Long Keep
+eventually "jobs run by Slurm are done" 60 has_jobs Fine .state '["done","done"]'
 once Fine
 same "as tasks of one array" "$(jobs_of Fine '.batch | sub("_.*"; "")' | jq 'unique | length')" 1
 same "their names, states, statuses and node are known" \
@@ -70,103 +78,108 @@ folder=$(folder_of Fine)
 same "their output is kept" "$(cat "$folder/q2/out")" "out of 2"
 check "the script's too" test -f "$folder/q2/slurm.out"
 says "the script has a stable name and its resources" "$folder/$(name_of Fine)_q1.sbatch" '^#SBATCH --mem=10M$'
-
-expose Fail
 eventually "a failed task is a failed job" 30 has_jobs Fail .state '["failed","failed"]'
 same "with its exit status" "$(jobs_of Fail .exit_status)" '[3,3]'
 same "and its last words" "$(jobs_of Fail .reason)" '["exit status 3: no flat","exit status 3: no flat"]'
 
-expose Gone
-eventually "tasks that run are seen to" 30 has_jobs Gone '[.state, .batch_state]' '[["running","RUNNING"],["running","RUNNING"]]'
-scancel --me
+# ---- ended, and put back into the queue, behind our back ----
+for object in Gone Long Keep; do
+    eventually "tasks that run are seen to: $object" 30 has_jobs $object '[.state, .batch_state]' '[["running","RUNNING"],["running","RUNNING"]]'
+done
+scancel "$(array_of Gone)"
+batch=$(jobs_of Long .batch)
+scontrol requeue "$(array_of Long)"
+eventually "requeued tasks wait again" 30 has_jobs Long .batch_state '["PENDING","PENDING"]'
+for task in $(jq -r '.[]' <<<"$batch"); do wait_for 10 scontrol update JobId="$task" StartTime=now; done
 eventually "cancelled behind our back: failed, in words" 30 has_jobs Gone '.state, .batch_state' '["failed","CANCELLED","failed","CANCELLED"]'
 jobs_of Gone .reason >"$WORK/reason"
 says "that name the job" "$WORK/reason" "Slurm's job [0-9]+_1: CANCELLED"
+eventually "requeued tasks are done under the same names" 60 has_jobs Long '[.state, .batch]' "$(jq -c 'map(["done", .])' <<<"$batch")"
+same "in the first submission" "$(submissions Long)" 1
 
-# ---- exactly once ----
-
-# crash POINT OBJECT: the daemon dies at the point and is started again.
-crash() {
-    stop pull
-    SKYFERRY_CRASH_AT=$1 start_pull
-    expose "$2"
-    wait_for 20 died || fail "$1: the daemon passes there"
-    wait "${PID[pull]}" 2>/dev/null
-    unset "PID[pull]"
-    start_pull
-}
-died() { ! running pull || [ "$(ps -o state= -p "${PID[pull]}")" = Z ]; }
-# submissions OBJECT: how many arrays of it Slurm knows.
-submissions() { squeue -h --me -t all -r -o '%F|%j' | grep -F "|$(name_of "$1")." | sort -u | cut -d'|' -f1 | uniq | wc -l; }
-for point in pull:jobstarted slurm:before slurm:submitted pull:jobended; do
-    object=At${point##*:}
-    crash $point "$object"
-    eventually "killed at $point: done after a restart" 40 has_jobs "$object" .state '["done","done"]'
-    once "$object"
-done
-same "killed before the submission was noted: Slurm has it once" "$(submissions Atsubmitted)" 1
-
-# A daemon that ends leaves the queue alone, and takes it up again.
-expose Some
-eventually "jobs run" 20 has_jobs Some .batch_state '["RUNNING","RUNNING"]'
-stop pull
-write_pull
-exits "another runner does not begin what Slurm has" 1 pull run
-says "and says what to do" "$WORK/out" "in Slurm's queue .*start with \[jobs\] runner = slurm"
-slurm_conf
-start_pull
-eventually "what ran while the daemon was away is done" 30 has_jobs Some .state '["done","done"]'
-once Some
-
-# ---- slurmctld away, a task put back into the queue ----
+# ---- slurmctld away ----
 "$TOP/tests/slurm/daemons" "$SLURM" stop-controller
 expose Away
 eventually "without slurmctld jobs wait" 30 eval '[ "$(pull status --json "$(name_of Away)" | jq -r ".exposures[0].job_list[0].reason")" != "" ]'
-eventually "and it is said" 10 grep -q "squeue does not answer, jobs wait" "$FAR/pull.log"
+eventually "and it is said" 30 grep -q "squeue does not answer, jobs wait" "$FAR/pull.log"
+touch "$WORK/go"
+eventually "what runs is followed by its files, and done" 30 has_jobs Keep .state '["done","done"]'
 "$TOP/tests/slurm/daemons" "$SLURM" start-controller
-eventually "it is back: they are done" 40 has_jobs Away .state '["done","done"]'
+eventually "it is back: what waited is done" 60 has_jobs Away .state '["done","done"]'
 once Away
-expose Long
-eventually "two tasks run" 20 has_jobs Long .batch_state '["RUNNING","RUNNING"]'
-batch=$(jobs_of Long .batch | jq -r '.[0]')
-sed -i 's/^Long) .*/Long) ;;/' "$WORK/job"
-scontrol requeue "$batch"
-eventually "a requeued task waits again" 20 eval '[ "$(jobs_of Long .batch_state | jq -r ".[0]")" = PENDING ]'
-wait_for 10 scontrol update JobId="$batch" StartTime=now
-eventually "and is done under the same name" 30 eval '[ "$(jobs_of Long "[.state, .batch]" | jq -c ".[0]")" = "[\"done\",\"$batch\"]" ]'
-same "in the first submission" "$(submissions Long)" 1
-scancel --me
+once Keep
 
-# fake BODY: an sbatch in front of the real one.
-fake() {
-    mkdir -p "$WORK/bin"
-    { echo '#!/bin/bash'; echo "real=$(PATH=/usr/bin command -v sbatch); echo x >>$WORK/calls"; echo "$1"; } >"$WORK/bin/sbatch"
-    chmod +x "$WORK/bin/sbatch"
-    rm -f "$WORK/calls"
-}
+# ---- the daemon dies, again and again ----
+
+died() { ! running pull || [ "$(ps -o state= -p "${PID[pull]}")" = Z ]; }
+# The first kill leaves q1 begun and q2 not, so that they are two submissions; the next are in the
+# middle of taking up what the one before left.
 stop pull
-fake 'exit 1'
+for point in pull:jobstarted slurm:before slurm:submitted pull:jobended; do
+    SKYFERRY_CRASH_AT=$point start_pull
+    [ $point != pull:jobstarted ] || expose Chain
+    wait_for 40 died || fail "$point: the daemon passes there"
+    wait "${PID[pull]}" 2>/dev/null
+    unset "PID[pull]"
+done
+start_pull
+eventually "killed at four points, each time in the middle of things: done after a restart" 60 has_jobs Chain .state '["done","done"]'
+once Chain
+same "Slurm has each job once" "$(submissions Chain)" 2
+
+# A daemon that ends leaves the queue alone, and takes it up again; so it does with a catalogue
+# that was made anew meanwhile.
+expose Some
+eventually "jobs run" 30 has_jobs Some .batch_state '["RUNNING","RUNNING"]'
+stop pull
+rm "$STORE"/state/catalogue.db*
+check "the catalogue is made anew" pull rebuild
+write_pull
+exits "another runner does not begin what Slurm has" 1 pull run
+says "and says what to do" "$WORK/out" "in Slurm's queue .*start with \[jobs\] runner = slurm"
+# An sbatch in front of the real one: its first call for an exposure does what OBJECT says.
+mkdir "$WORK/bin"
+cat >"$WORK/bin/sbatch" <<FAKE
+#!/bin/bash
+real=$(command -v sbatch)
+FAKE
+cat >>"$WORK/bin/sbatch" <<'FAKE'
+script=${!#}
+object=$(jq -r .exposure.object "${script%/*}/q1/job.json")
+echo x >>"${0%/*}/calls.$object"
+[ "$(wc -l <"${0%/*}/calls.$object")" -eq 1 ] || exec "$real" "$@"
+case $object in
+Taken) "$real" "$@" >/dev/null; kill -KILL $$ ;;
+Hung) "$real" "$@" >/dev/null; sleep 300 ;;
+Refused) echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1 ;;
+Words) "$real" "$@" >/dev/null; echo "Submitted. Have a nice day" ;;
+Late) (until [ -e "${0%/*}/heard" ]; do sleep 0.1; done; exec "$real" "$@") >/dev/null 2>&1 & exit 1 ;;
+*) exec "$real" "$@" ;;
+esac
+FAKE
+chmod +x "$WORK/bin/sbatch"
 slurm_conf
 PATH=$WORK/bin:$PATH start_pull
-wait_for 10 eval 'pull status --json | jq -e ".daemon > 0"'
-# misbehaves OBJECT SENTENCE BODY: its first call, and no other, does BODY.
-misbehaves() {
-    fake "[ \$(wc -l <$WORK/calls) -gt 1 ] && exec \$real \"\$@\"; $3"
-    expose "$1"
-    eventually "sbatch $2: the jobs are done" 40 has_jobs "$1" .state '["done","done"]'
+expose Taken Hung Refused Words Late
+eventually "what ran while the daemon was away is done" 30 has_jobs Some .state '["done","done"]'
+once Some
+same "in one submission" "$(submissions Some)" 1
+# misbehaved OBJECT SENTENCE
+misbehaved() {
+    eventually "sbatch $2: the jobs are done" 60 has_jobs "$1" .state '["done","done"]'
     once "$1"
     [ "$1" = Late ] || same "sbatch $2: one submission" "$(submissions "$1")" 1
 }
-misbehaves Taken "takes them and dies" '$real "$@" >/dev/null; kill -KILL $$'
-same "and is not called again" "$(wc -l <"$WORK/calls")" 1
-misbehaves Hung "takes them and hangs" '$real "$@" >/dev/null; sleep 300'
-misbehaves Refused "fails" 'echo "sbatch: error: Batch job submission failed: Socket timed out" >&2; exit 1'
+misbehaved Taken "takes them and dies"
+same "and is not called again" "$(wc -l <"$WORK/bin/calls.Taken")" 1
+misbehaved Hung "takes them and hangs"
+misbehaved Refused "fails"
 says "what it complained of is said" "$FAR/pull.log" "sbatch did not confirm its jobs.*Socket timed out"
-misbehaves Words "answers with other words" '$real "$@" >/dev/null; echo "Submitted. Have a nice day"'
-# The call that was lost arrives after the second one.
-misbehaves Late "is heard too late" '(sleep 4; exec $real "$@") >/dev/null 2>&1 & exit 1'
-eventually "sbatch is heard too late: both came" 10 eval '[ "$(submissions Late)" = 2 ]'
-wait_for 10 eval '[ -z "$(squeue -h --me)" ]'
+misbehaved Words "answers with other words"
+misbehaved Late "is heard too late"
+touch "$WORK/bin/heard" # the call that was lost arrives after the second one
+eventually "sbatch is heard too late: both came" 20 eval '[ "$(submissions Late)" = 2 ]'
+wait_for 20 eval '[ -z "$(squeue -h --me)" ]'
 once Late
 
 # ---- a dry run, and templates that cannot be used ----

@@ -73,6 +73,13 @@ static void each_runner_has_its_own_template(void **state)
     snprintf(t.runner, sizeof t.runner, "slurm");
     assert_int_equal(template_find(&t, path, &why), ST_OK);
     assert_non_null(strstr(path, "/jobs/slurm.sbatch"));
+    snprintf(s.slurm.partition, sizeof s.slurm.partition, "night");
+    snprintf(s.slurm.reservation, sizeof s.slurm.reservation, "R12");
+    becomes("#!/bin/sh\n#PBS -q {partition}\n", "#!/bin/sh\n#PBS -q night\n");
+    snprintf(s.runner, sizeof s.runner, "pbs");
+    scratch_path(&dir, "site.sbatch", s.pbs.script);
+    becomes("#!/bin/sh\n#PBS -q {partition}\n", "#!/bin/sh\n#PBS -q R12\n");
+    s.runner[0] = s.slurm.reservation[0] = '\0';
     becomes("#!/bin/sh\n[ -n \"$t\" ] || t={first}\n", "#!/bin/sh\n[ -n \"$t\" ] || t='3'\n");
 }
 
