@@ -75,7 +75,9 @@ static bool submit(const struct pull_settings *s, const struct batch_submission 
                                                  (char *)array.data, output, last[0], last[1], NULL});
     bool ok = array.data && out->argc == 7 + avoids;
     buf_free(&array);
-    return ok || (fault(why, ST_RETRY, "out of memory"), false);
+    if (!ok)
+        fault(why, ST_RETRY, "out of memory");
+    return ok;
 }
 
 /* "1234" or "1234;cluster" alone on the last line. */

@@ -187,7 +187,6 @@ static void read_order(const struct pull_settings *s, struct job *j)
         return;
     j->state = JOB_RUNNING;
     j->attempts = 1;
-    j->exit_status = -1;
     if (!task_look(path, strchr(j->handle, ' ') + 1, &r))
         return;
     pull_text(j->batch, sizeof j->batch, "%s", r.batch);

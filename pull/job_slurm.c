@@ -305,9 +305,8 @@ static void slurm_close(struct job_runner **r)
     *r = NULL;
 }
 
-static enum status open_with(const struct batch_dialect *d, const struct job_runner_row *row,
-                             struct loop *loop, void (*wake)(void *ctx), void *ctx,
-                             struct job_runner **out, struct fault *why)
+static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
+                              struct job_runner **out, struct fault *why)
 {
     struct slurm *q = calloc(1, sizeof *q);
     if (q)
@@ -316,8 +315,8 @@ static enum status open_with(const struct batch_dialect *d, const struct job_run
         free(q);
         return fault(why, ST_FATAL, "out of memory");
     }
-    q->base.row = row;
-    q->dialect = d;
+    q->base.row = &job_slurm;
+    q->dialect = &dialect_slurm;
     q->loop = loop;
     q->wake = wake;
     q->ctx = ctx;
@@ -327,16 +326,16 @@ static enum status open_with(const struct batch_dialect *d, const struct job_run
     return ST_OK;
 }
 
-static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
-                              struct job_runner **out, struct fault *why)
-{
-    return open_with(&dialect_slurm, &job_slurm, loop, wake, ctx, out, why);
-}
-
 static enum status pbs_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
                             struct job_runner **out, struct fault *why)
 {
-    return open_with(&dialect_pbs, &job_pbs, loop, wake, ctx, out, why);
+    enum status st = slurm_open(loop, wake, ctx, out, why);
+    if (st != ST_OK)
+        return st;
+    struct slurm *q = (struct slurm *)*out;
+    q->base.row = &job_pbs;
+    q->dialect = &dialect_pbs;
+    return ST_OK;
 }
 
 const struct job_runner_row job_slurm = {"slurm",    slurm_open,   slurm_order, slurm_release,
