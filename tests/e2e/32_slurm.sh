@@ -61,7 +61,7 @@ once() { same "$1: each job ran once" "$(cat "$(folder_of "$1")"/q[12]/runs | wc
 submissions() { squeue -h --me -t all -r -o '%F|%j' | grep -F "|$(name_of "$1")." | cut -d'|' -f1 | sort -u | wc -l; }
 array_of() { jobs_of "$1" .batch | jq -r '.[0] | sub("_.*"; "")'; }
 
-expose Fine Fail Gone Long Keep
+expose Fine Fail Gone Long
 eventually "jobs run by Slurm are done" 60 has_jobs Fine .state '["done","done"]'
 once Fine
 same "as tasks of one array" "$(jobs_of Fine '.batch | sub("_.*"; "")' | jq 'unique | length')" 1
@@ -83,21 +83,24 @@ same "with its exit status" "$(jobs_of Fail .exit_status)" '[3,3]'
 same "and its last words" "$(jobs_of Fail .reason)" '["exit status 3: no flat","exit status 3: no flat"]'
 
 # ---- ended, and put back into the queue, behind our back ----
-for object in Gone Long Keep; do
-    eventually "tasks that run are seen to: $object" 30 has_jobs $object '[.state, .batch_state]' '[["running","RUNNING"],["running","RUNNING"]]'
-done
-scancel "$(array_of Gone)"
+runs() { eventually "tasks that run are seen to: $1" 30 has_jobs "$1" '[.state, .batch_state]' '[["running","RUNNING"],["running","RUNNING"]]'; }
+runs Gone
+runs Long
 batch=$(jobs_of Long .batch)
-scontrol requeue "$(array_of Long)"
-eventually "requeued tasks wait again" 30 has_jobs Long .batch_state '["PENDING","PENDING"]'
+scontrol requeue "$(jq -r '.[0]' <<<"$batch")"
+sbatch --partition=urgent --cpus-per-task=16 --output=/dev/null --wrap true >/dev/null # preempts all others
+eventually "a requeued task and a preempted one wait again" 30 has_jobs Long .batch_state '["PENDING","PENDING"]'
+scancel "$(array_of Gone)"
+expose Keep
 for task in $(jq -r '.[]' <<<"$batch"); do wait_for 10 scontrol update JobId="$task" StartTime=now; done
 eventually "cancelled behind our back: failed, in words" 30 has_jobs Gone '.state, .batch_state' '["failed","CANCELLED","failed","CANCELLED"]'
 jobs_of Gone .reason >"$WORK/reason"
 says "that name the job" "$WORK/reason" "Slurm's job [0-9]+_1: CANCELLED"
-eventually "requeued tasks are done under the same names" 60 has_jobs Long '[.state, .batch]' "$(jq -c 'map(["done", .])' <<<"$batch")"
+eventually "both are done under the same names" 60 has_jobs Long '[.state, .batch]' "$(jq -c 'map(["done", .])' <<<"$batch")"
 same "in the first submission" "$(submissions Long)" 1
 
 # ---- slurmctld away ----
+runs Keep
 "$TOP/tests/slurm/daemons" "$SLURM" stop-controller
 expose Away
 eventually "without slurmctld jobs wait" 30 eval '[ "$(pull status --json "$(name_of Away)" | jq -r ".exposures[0].job_list[0].reason")" != "" ]'
@@ -120,6 +123,7 @@ for point in pull:jobstarted slurm:before slurm:submitted pull:jobended; do
     [ $point != pull:jobstarted ] || expose Chain
     wait_for 40 died || fail "$point: the daemon passes there"
     wait "${PID[pull]}" 2>/dev/null
+    same "it was killed at $point" $? 137
     unset "PID[pull]"
 done
 start_pull

@@ -95,6 +95,7 @@ expose Crash
 died() { ! running pull || [ "$(ps -o state= -p "${PID[pull]}")" = Z ]; }
 wait_for 20 died || fail "the daemon passes the point where it dies"
 wait "${PID[pull]}" 2>/dev/null
+same "it was killed there" $? 137
 unset "PID[pull]"
 pbs_conf jobs.per_task=auto
 start_pull
