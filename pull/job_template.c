@@ -15,11 +15,11 @@
 struct value {
     const char *key, *text;
 };
-#define VALUES 16
+#define VALUES 17
 
 struct filled {
     struct value row[VALUES];
-    char walltime[32], nodes[16], tasks[16], cores[16], first[16];
+    char walltime[32], nodes[16], tasks[16], cores[16], processors[16], first[16];
 };
 
 static void number(char *out, size_t size, int value)
@@ -32,18 +32,20 @@ static void gather(const struct pull_settings *s, const struct script_values *v,
     const struct slurm_settings *m = &s->slurm;
     /* PBS: a reservation is a queue of its own. */
     bool in_queue = dialect_find(s->runner) == &dialect_pbs && m->reservation[0];
+    const char *partition = in_queue ? m->reservation : m->partition;
     int t = s->timeout_seconds + WALLTIME_MORE;
     snprintf(f->walltime, sizeof f->walltime, "%02d:%02d:%02d", t / 3600, t / 60 % 60, t % 60);
     number(f->nodes, sizeof f->nodes, m->nodes);
     number(f->tasks, sizeof f->tasks, m->tasks_per_node);
     number(f->cores, sizeof f->cores, m->cores);
+    number(f->processors, sizeof f->processors, m->tasks_per_node * m->cores);
     number(f->first, sizeof f->first, v->first);
     const struct value rows[VALUES] = {
         {"name", v->name}, {"folder", v->folder}, {"key", v->key}, {"program", v->program},
-        {"first", f->first}, {"store", s->root}, {"partition", in_queue ? m->reservation : m->partition}, {"account", m->account},
+        {"first", f->first}, {"store", s->root}, {"partition", partition}, {"account", m->account},
         {"reservation", m->reservation}, {"qos", m->qos}, {"memory", m->memory}, {"tmp", m->tmp},
         {"walltime", m->walltime[0] ? m->walltime : f->walltime}, {"nodes", f->nodes},
-        {"tasks_per_node", f->tasks}, {"cores", f->cores},
+        {"tasks_per_node", f->tasks}, {"cores", f->cores}, {"processors", f->processors},
     };
     memcpy(f->row, rows, sizeof rows);
 }

@@ -49,8 +49,9 @@ static void values_stand_where_they_are_named(void **state)
     snprintf(s.slurm.partition, sizeof s.slurm.partition, "night");
     s.timeout_seconds = 300;
     s.slurm.cores = 4;
-    becomes("#!/bin/sh\n#SBATCH -p {partition} -t {walltime} -c {cores}\n",
-            "#!/bin/sh\n#SBATCH -p night -t 00:07:00 -c 4\n");
+    s.slurm.tasks_per_node = 3;
+    becomes("#!/bin/sh\n#SBATCH -p {partition} -t {walltime} -c {cores} {processors}\n",
+            "#!/bin/sh\n#SBATCH -p night -t 00:07:00 -c 4 12\n");
     snprintf(s.slurm.walltime, sizeof s.slurm.walltime, "01:00:00");
     becomes("#!/bin/sh\n#SBATCH -t {walltime}", "#!/bin/sh\n#SBATCH -t 01:00:00\n");
     becomes("#!/bin/sh\n{program} task {folder}/q1 {key} {name}\n",
