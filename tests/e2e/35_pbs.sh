@@ -33,18 +33,20 @@ write_push codec.lossless=yes
 start_pull
 start_push
 number=350001
+declare -A NAME=() # by OBJECT
 # expose OBJECT...: an exposure each, of 4 ccds, two jobs.
 expose() {
     local object
     for object in "$@"; do
         camera --object "$object" --expnum $number --seed $number --quiet >/dev/null
+        NAME[$object]=$(printf 'DECam_%08d' $number)
         number=$((number + 1))
     done
 }
-name_of() { pull status --json | jq -r --arg o "$1" '.exposures[] | select(.object == $o) | .name'; }
+name_of() { echo "${NAME[$1]}"; }
 jobs_of() { pull status --json "$(name_of "$1")" | jq -c ".exposures[0].job_list | map($2)"; }
 has_jobs() { [ "$(jobs_of "$1" "$2")" = "$3" ]; }
-folder_of() { echo "$STORE/$(pull status --json "$(name_of "$1")" | jq -r ".exposures[0].job_list[0].folder" | xargs dirname)"; }
+folder_of() { echo "$STORE"/jobs/*/"${NAME[$1]}"; }
 ran() { cat "$(folder_of "$1")"/q[12]/runs | wc -l; }
 # How many PBS jobs are called after it.
 submissions() { grep -lF "\"name\": \"$(name_of "$1")." "$FAKE_PBS"/jobs/*/job | wc -l; }
