@@ -103,19 +103,46 @@ static bool cancel(const struct pull_settings *s, const char *task, struct comma
     return made(s->pbs.cancel, "pbs_cancel", values, out, why);
 }
 
+/* Without its job's name a search would find anybody's. */
+static void need(const char *key, const char *text, const char *placeholder,
+                 struct config_report *r)
+{
+    if (!strstr(text, placeholder))
+        config_problem(r, "[jobs] %s = %s: %s is missing in it", key, text, placeholder);
+}
+
+static bool has_word(const struct command *c, const char *word)
+{
+    for (int i = 0; i < c->argc; i++)
+        if (strcmp(c->argv[i], word) == 0)
+            return true;
+    return false;
+}
+
 void dialect_check(const struct pull_settings *s, struct config_report *r)
 {
-    static const char *const tries[][VALUES] = {
-        {[AT_NAME] = "a", [AT_RANGE] = "1-2", [AT_OUTPUT] = "a", [AT_SCRIPT] = "a"},
-        {[AT_NAME] = "a"}, {[AT_JOBS] = "a"}, {[AT_JOB] = "a"}};
-    static const char *const keys[] = {"pbs_submit", "pbs_find", "pbs_query", "pbs_cancel"};
-    const char *const texts[] = {s->pbs.submit, s->pbs.find, s->pbs.query, s->pbs.cancel};
+    const struct {
+        const char *key, *text, *needed;
+        const char *values[VALUES];
+    } rows[] = {{"pbs_submit", s->pbs.submit, "{name}",
+                 {[AT_NAME] = "a", [AT_RANGE] = "1-2", [AT_OUTPUT] = "a", [AT_SCRIPT] = "a"}},
+                {"pbs_find", s->pbs.find, "{name}", {[AT_NAME] = "a"}},
+                {"pbs_query", s->pbs.query, "{jobs}", {[AT_JOBS] = MANY}},
+                {"pbs_cancel", s->pbs.cancel, "{job}", {[AT_JOB] = "a"}}};
     struct command c;
     if (dialect_find(s->runner) != &dialect_pbs)
         return;
-    for (int i = 0; i < 4; i++)
-        if (make(texts[i], keys[i], tries[i], &c, r))
-            command_free(&c);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (!make(rows[i].text, rows[i].key, rows[i].values, &c, r))
+            continue;
+        need(rows[i].key, rows[i].text, rows[i].needed, r);
+        if (rows[i].values[AT_SCRIPT])
+            need(rows[i].key, rows[i].text, "{script}", r);
+        if (rows[i].values[AT_JOBS] && strstr(rows[i].text, "{jobs}") && !has_word(&c, MANY))
+            config_problem(r, "[jobs] %s = %s: {jobs} has to be a word of its own", rows[i].key,
+                           rows[i].text);
+        command_free(&c);
+    }
 }
 
 /* ---- answers ---- */

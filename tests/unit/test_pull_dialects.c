@@ -252,6 +252,15 @@ static void a_bad_command_is_named(void **state)
     assert_non_null(strstr((char *)r.text.data, "[jobs] pbs_query names no program"));
     assert_non_null(strstr((char *)r.text.data, "[jobs] pbs_cancel: '{jobs}' is no placeholder; "
                            "there are {job}"));
+    s = pbs;
+    snprintf(s.pbs.query, sizeof s.pbs.query, "qstat -f @{jobs}");
+    dialect_check(&s, &r);
+    assert_int_equal(r.count, 3);
+    snprintf(s.pbs.find, sizeof s.pbs.find, "qselect -x");
+    snprintf(s.pbs.query, sizeof s.pbs.query, "qstat -f");
+    snprintf(s.pbs.submit, sizeof s.pbs.submit, "qsub -N {name}");
+    dialect_check(&s, &r);
+    assert_int_equal(r.count, 6);
     snprintf(s.runner, sizeof s.runner, "slurm");
     r.count = 0;
     dialect_check(&s, &r);
