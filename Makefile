@@ -144,6 +144,10 @@ bench-wan:                                ## against the public file movers on l
 bench-scale:                              ## a catalogue of 100,000 exposures (2 minutes, 3 GB of disk)
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs build/gcc/scale-season
 	@tests/scale/bench
+slurm-outage:                             ## ten minutes without slurmctld (root, 12 minutes)
+	@scripts/deps
+	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
+	@tests/slurm/outage
 wan-limit:                                ## rate_mbit on a long line in a box (root, 3 minutes)
 	@$(MAKE) --no-print-directory -s -j$$(nproc) FLAVOUR=gcc programs
 	@tests/wan/limit
@@ -183,4 +187,4 @@ help:                                     ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1@\2/p' Makefile | \
 	    awk -F@ '{printf "%-20s %s\n", $$1, $$2}'
 
-.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan bench-scale bench-latency wan-cuts wan-long-cut wan-limit wan-overload fresh-check etc install clean help
+.PHONY: all programs units man deps demo test asan lint bench bench-codec bench-science bench-speed bench-wan bench-scale bench-latency slurm-outage wan-cuts wan-long-cut wan-limit wan-overload fresh-check etc install clean help
