@@ -38,9 +38,21 @@ same "the files are those of unpack" "$(placed | xargs sha256sum | cut -d' ' -f1
     "$(sha256sum "$WORK"/plain/*_[0-9].fits | cut -d' ' -f1 | sort)"
 exits "verify finds the tree right" 0 pull verify
 stop pull
+[ "$(id -u)" -eq 0 ] || { echo "ok - # skipped: full disks and Slurm's daemons need root"; finish; }
+
+# ---- a store without room for all of it ----
+start pull "$FAR/pull.log" unshare --mount bash -c 'mount -t tmpfs -o size=300k none "$1" && shift && exec "$@"' - \
+    "$STORE/rawdata" "$BIN/skyferry-pull" -c "$FAR/pull.conf" run
+expose Room
+eventually "with a full store a job waits" 30 grep -q "exposure=.*: q1 waits, again in 30 s: .*No space left" "$FAR/pull.log"
+nsenter --mount --target "${PID[pull]}" mount -o remount,size=10m "$STORE/rawdata"
+kill -HUP "${PID[pull]}"
+eventually "with room it places all" 30 finished Room
+same "in its first attempt" "$(ask Room '.job_list[0].attempts')" 1
+check "the scratch is empty again" empty
+stop pull
 
 # ---- Slurm ----
-[ "$(id -u)" -eq 0 ] || { echo "ok - # skipped: Slurm's daemons need root"; finish; }
 PATH=$PATH:/usr/sbin
 for program in slurmctld slurmd munged sbatch; do
     command -v $program >/dev/null || { echo "ok - # skipped: no $program (packages slurm-wlm munge)"; finish; }
@@ -122,7 +134,7 @@ stop pull
 rm "$(placed | head -n 1)"
 exits "rebuild without one of the files" 0 pull rebuild
 start_pull
-all_placed() { [ "$(pull status --json | jq -c '[.exposures[] | select(.state == "done") | .ccds_placed] | add')" = 24 ]; }
+all_placed() { [ "$(pull status --json | jq -c '[.exposures[] | select(.state == "done") | .ccds_placed] | add')" = 28 ]; }
 eventually "it is placed again by a job" 30 all_placed
 exits "verify finds the tree right in the end" 0 pull verify
 finish

@@ -593,6 +593,49 @@ static void what_is_missing_is_named(void **state)
     assert_int_equal(left_in_scratch(), 0);
 }
 
+/* Told to end while it decodes: the signal waits when the order is begun. */
+static void told_to_end_while_it_decodes(void **state)
+{
+    (void)state;
+    char bundle[PULL_PATH], folder[4096], job[4200];
+    char *argv[] = {"true", NULL};
+    store_one("X_1");
+    on_node("measure", NULL);
+    pull_path(&settings, "bundles/" NIGHT "/X_1.tar", bundle);
+    json_t *order = json_pack("{s:s, s:s, s:s, s:[{s:s, s:s}], s:[{s:i, s:i, s:i, s:s}]}",
+                              "exposure", "X_1", "root", settings.root, "scratch", scratch_base,
+                              "bundles", "path", bundle, "source_sha256", source_sha256(), "ccds",
+                              "ccd", 11, "hdu", 1, "bundle", 0, "rel", "a.fits");
+    char *text = json_dumps(order, 0);
+    TRY(fs_mkdirs(scratch_path(&dir, "q1", folder), WHY));
+    snprintf(job, sizeof job, "%s/job.json", folder);
+    struct job_order o = {.folder = folder, .program = "/bin/true", .argv = argv, .timeout_s = 20,
+                          .job_file = job, .result_file = "none", .output_max = 1000,
+                          .decode = text};
+    TRY(task_order(&o, "slurm", "aaaaaaaaaaaaaaaa", WHY));
+    pid_t pid = fork();
+    if (pid == 0) {
+        sigset_t term;
+        sigemptyset(&term);
+        sigaddset(&term, SIGTERM);
+        sigprocmask(SIG_BLOCK, &term, NULL);
+        raise(SIGTERM);
+        _exit(task_run(folder, "aaaaaaaaaaaaaaaa"));
+    }
+    int status;
+    waitpid(pid, &status, 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 0);
+    json_t *end = task_load(folder, "ended.json");
+    assert_non_null(end);
+    assert_true(json_is_true(json_object_get(end, "stopped")));
+    assert_string_equal(task_text(end, "grade"), "retry");
+    assert_int_equal(json_array_size(json_object_get(end, "ccds")), 1);
+    assert_int_equal(left_in_scratch(), 0);
+    json_decref(end);
+    json_decref(order);
+    free(text);
+}
+
 #define ON_NODE(test) cmocka_unit_test_setup_teardown(test, node_setup, store_teardown)
 
 int main(void)
@@ -613,6 +656,7 @@ int main(void)
         ON_NODE(a_rebuilt_catalogue_leaves_the_rest_to_its_jobs),
         ON_NODE(the_time_limit_is_the_commands_too),
         ON_NODE(an_end_that_came_too_late_does_not_count),
+        ON_NODE(told_to_end_while_it_decodes),
         ON_NODE(what_is_missing_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
