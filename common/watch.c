@@ -16,6 +16,7 @@
 #define EVENTS (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE_SELF | \
                 IN_MOVE_SELF)
 #define CHANGES (IN_MODIFY | IN_DELETE | IN_MOVED_FROM)
+#define SLICE_NS (10 * NS_PER_MS) /* of a walk; then the loop has its turn */
 #define QUICK_MS 2000 /* between rescans where events cannot be trusted */
 
 struct dir {
@@ -27,7 +28,10 @@ struct dir {
 
 struct watch {
     struct loop *loop;
-    struct loop_timer *timer;
+    struct loop_timer *timer, *slice;
+    struct walk *walk; /* under way; NULL: none */
+    bool whole;        /* it is a scan of all; else of what came anew */
+    int64_t spent;     /* ns, in its slices */
     int fd;
     char *directory, *patterns, *stage;
     bool recursive, created, changes;
@@ -42,7 +46,8 @@ struct watch {
     bool limited; /* some directory has no watch because the kernel's limit is reached */
     bool refused; /* the same, in the walk that goes on */
     bool remote;  /* the file system tells nothing of what other machines write */
-    bool again;   /* an event asks for a whole scan */
+    bool again;   /* a whole scan is asked for */
+    void (*scanned)(void *ctx);
 };
 
 /* ---- the directories known ---- */
@@ -172,14 +177,6 @@ static void unreadable(void *ctx, const char *path, int err)
     }
 }
 
-static int walk(struct watch *w, const char *top)
-{
-    struct walker walker = {.recursive = w->recursive, .patterns = w->patterns,
-                            .enter = watch_directory, .file = found, .unreadable = unreadable,
-                            .ctx = w};
-    return watch_tree(&walker, top);
-}
-
 /* ---- scans ---- */
 
 static int64_t next_scan_ms(const struct watch *w, int64_t took_ms)
@@ -221,12 +218,8 @@ static void say_there(struct watch *w)
     w->greeted = true;
 }
 
-void watch_scan(struct watch *w)
+static void scanned(struct watch *w, int err)
 {
-    int64_t start = clock_mono();
-    w->again = w->refused = false;
-    w->round++;
-    int err = walk(w, w->directory);
     if (err) {
         say_missing(w, err);
     } else {
@@ -234,12 +227,92 @@ void watch_scan(struct watch *w)
         w->limited = w->refused;
         say_there(w);
     }
-    loop_timer_set(w->timer, next_scan_ms(w, (clock_mono() - start) / NS_PER_MS), 0);
+    loop_timer_set(w->timer, next_scan_ms(w, w->spent / NS_PER_MS), 0);
+    if (!err && w->scanned)
+        w->scanned(w->ctx);
+}
+
+static void go_on(struct watch *w, int64_t for_ns)
+{
+    int64_t start = clock_mono();
+    bool ended = walk_go(w->walk, for_ns == INT64_MAX ? INT64_MAX : start + for_ns);
+    w->spent += clock_mono() - start;
+    if (!ended) {
+        loop_timer_set(w->slice, 0, 0);
+        return;
+    }
+    int err = walk_error(w->walk);
+    walk_end(&w->walk);
+    if (w->whole)
+        scanned(w, err);
+    if (w->again)
+        loop_timer_set(w->timer, 0, 0);
+}
+
+/* A walk that has no directory yet. False: out of memory, again later. */
+static bool begin(struct watch *w, bool whole)
+{
+    struct walker walker = {.recursive = w->recursive, .topless = !whole, .patterns = w->patterns,
+                            .enter = watch_directory, .file = found, .unreadable = unreadable,
+                            .ctx = w};
+    w->walk = walk_begin(&walker);
+    w->whole = whole;
+    w->spent = 0;
+    return w->walk != NULL;
+}
+
+static void begin_scan(struct watch *w)
+{
+    w->again = w->refused = false;
+    w->round++;
+    if (!begin(w, true) || walk_add(w->walk, w->directory) != 0) {
+        walk_end(&w->walk);
+        loop_timer_set(w->timer, QUICK_MS, 0);
+    }
+}
+
+void watch_rescan(struct watch *w)
+{
+    w->again = true;
+    if (!w->walk)
+        loop_timer_set(w->timer, 0, 0);
+}
+
+void watch_scan(struct watch *w)
+{
+    walk_end(&w->walk);
+    loop_timer_set(w->slice, -1, 0);
+    begin_scan(w);
+    if (w->walk)
+        go_on(w, INT64_MAX);
 }
 
 static void scan_due(void *ctx)
 {
-    watch_scan(ctx);
+    struct watch *w = ctx;
+    w->again = true;
+    if (w->walk)
+        return; /* after it */
+    begin_scan(w);
+    if (w->walk)
+        go_on(w, SLICE_NS);
+}
+
+static void slice_due(void *ctx)
+{
+    struct watch *w = ctx;
+    if (w->walk)
+        go_on(w, SLICE_NS);
+}
+
+/* A directory that came anew. */
+static void visit(struct watch *w, const char *path)
+{
+    bool alone = !w->walk;
+    if ((alone && !begin(w, false)) || walk_add(w->walk, path) != 0)
+        w->again = true;
+    else if (alone)
+        go_on(w, SLICE_NS);
 }
 
 /* ---- events ---- */
@@ -268,9 +341,7 @@ static void directory_event(struct watch *w, const char *path, uint32_t mask)
         dirs_drop(w, path);
         return;
     }
-    int err = walk(w, path);
-    if (err && err != ENOENT && err != ENOTDIR)
-        unreadable(w, path, err);
+    visit(w, path);
 }
 
 static void named_event(struct watch *w, const struct dir *d, const struct inotify_event *e)
@@ -322,7 +393,7 @@ static void take_events(void *ctx, int fd)
         at += (ssize_t)(sizeof *e + e->len);
     }
     if (w->again)
-        watch_scan(w);
+        scan_due(w);
 }
 
 /* ---- open and close ---- */
@@ -335,6 +406,7 @@ static bool copy_options(struct watch *w, const struct watch_options *o)
     w->recursive = o->recursive;
     w->created = o->created;
     w->changes = o->changes;
+    w->scanned = o->scanned;
     w->rescan_seconds = o->rescan_seconds > 0 ? o->rescan_seconds : 1;
     if (!w->directory || !w->patterns || !w->stage)
         return false;
@@ -360,7 +432,8 @@ enum status watch_open(struct loop *l, const struct watch_options *o, watch_fn *
                     "fs.inotify.max_user_instances or ulimit -n)", o->directory);
         goto out;
     }
-    if (!copy_options(w, o) || !(w->timer = loop_timer_new(l, scan_due, w))) {
+    if (!copy_options(w, o) || !(w->timer = loop_timer_new(l, scan_due, w)) ||
+        !(w->slice = loop_timer_new(l, slice_due, w))) {
         fault(why, ST_FATAL, "out of memory to watch %s", o->directory);
         goto out;
     }
@@ -390,7 +463,9 @@ void watch_close(struct watch **w)
     if (!*w)
         return;
     struct watch *me = *w;
+    walk_end(&me->walk);
     loop_timer_free(&me->timer);
+    loop_timer_free(&me->slice);
     if (me->fd >= 0) {
         loop_forget(me->loop, me->fd);
         close(me->fd);

@@ -24,6 +24,7 @@ struct watch_options {
                              names are given by link and unlink, as SFTP servers do it */
     const char *stage;    /* for log lines: "watch" */
     bool changes;         /* WATCH_FOUND also when a file is written to, or is no longer there */
+    void (*scanned)(void *ctx); /* after each scan of a directory that was there; may be NULL */
 };
 
 /* Called for every matching regular file, again at each rescan and each event: the
@@ -38,6 +39,8 @@ struct watch;
  * is logged (WARN), not an error. ST_FATAL when inotify cannot be had at all. */
 enum status watch_open(struct loop *l, const struct watch_options *o, watch_fn *fn, void *ctx,
                        struct watch **out, struct fault *why);
+/* Scans of its own go in slices of 10 ms, between which the loop has its turn. This asks for one. */
+void watch_rescan(struct watch *w);
 /* Rescans now, inside the call. */
 void watch_scan(struct watch *w);
 /* Does the file system give events, and how many directories are watched? */

@@ -1,22 +1,37 @@
 /* What watch.c and watch_walk.c share: one walk over a directory tree, breadth first, a
  * directory read and closed before the next is opened, names in order. Whoever walks says
  * what to do with directories (set a watch before it is read, so that nothing slips
- * through between) and with files. Main thread only; nothing is kept between calls. */
+ * through between) and with files. It goes in slices, so that a tree of any size, or one flat
+ * folder, keeps nobody waiting. Main thread only. */
 #ifndef SKYFERRY_WATCH_INNER_H
 #define SKYFERRY_WATCH_INNER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct walker {
     bool recursive;
-    const char *patterns;
+    bool topless;                                               /* see walk_add */
+    const char *patterns;                                       /* outlives the walk */
     void (*enter)(void *ctx, const char *directory);            /* about to read it; may be NULL */
     void (*file)(void *ctx, const char *path);                  /* matches, regular */
     void (*unreadable)(void *ctx, const char *directory, int err); /* below the top */
     void *ctx;
 };
 
+struct walk;
+struct walk *walk_begin(const struct walker *w); /* NULL: out of memory */
+/* One more directory to walk, also while it goes on. The first one is the top, unless the walk is
+ * topless: then `unreadable` is told of it as of any other. ENOMEM or 0. */
+int walk_add(struct walk *k, const char *directory);
+/* Goes on until clock_mono is past `until_ns`, at least one name further. True: all is walked. */
+bool walk_go(struct walk *k, int64_t until_ns);
 /* 0, or the errno that kept the top directory itself from being read. */
+int walk_error(const struct walk *k);
+/* Also in the middle, but not from inside a callback. */
+void walk_end(struct walk **k);
+
+/* All of it in one go: 0, or walk_error. */
 int watch_tree(const struct walker *w, const char *top);
 
 /* Is path a regular file (or a link to one)? *linked: it has come by ln, not by writing. */

@@ -13,6 +13,7 @@
 #include "pull/drops.h"
 #include "pull/early.h"
 #include "pull/flow.h"
+#include "pull/gate.h"
 #include "pull/identity.h"
 #include "pull/intake.h"
 #include "pull/job.h"
@@ -171,6 +172,8 @@ enum status agent_open(const struct pull_settings *s, struct agent **out, struct
     if (st == ST_OK && !(a->look = loop_timer_new(a->loop, on_look, a)))
         st = fault(why, ST_FATAL, "out of memory");
     if (st == ST_OK)
+        st = gate_open(a, why);
+    if (st == ST_OK)
         st = jobs_open(a, why);
     if (st != ST_OK)
         agent_close(&a);
@@ -205,6 +208,10 @@ static void take_over(struct agent *a, const struct pull_settings *now)
     memcpy(s->command, now->command, sizeof s->command);
     s->ccds_per_job = now->ccds_per_job;
     s->max_running = now->max_running;
+    s->max_queued = now->max_queued;
+    s->submits_per_minute = now->submits_per_minute;
+    s->ingest_at_once = now->ingest_at_once;
+    s->ingest_per_minute = now->ingest_per_minute;
     s->timeout_seconds = now->timeout_seconds;
     s->retries = now->retries;
     s->output_mib = now->output_mib;
@@ -220,8 +227,8 @@ static void take_over(struct agent *a, const struct pull_settings *now)
     config_dump(pull_settings_rows, s, CONFIG_CURRENT, &before);
     config_dump(pull_settings_rows, now, CONFIG_CURRENT, &after);
     if (before.len != after.len || memcmp(before.data, after.data, before.len) != 0)
-        log_warn(AT(.stage = "agent"), "settings read again: [place], [jobs], [log] level, "
-                 "keep_parts_days and keep_lossy are in force, what else changed needs a restart");
+        log_warn(AT(.stage = "agent"), "settings read again: [place], [ingest], [jobs], [log] "
+                 "level, keep_parts_days and keep_lossy are in force, what else changed needs a restart");
     else
         log_info(AT(.stage = "agent"), "settings read again: in force");
     buf_free(&before);
@@ -239,11 +246,13 @@ static void on_reload(void *ctx, int signo)
                                .level = a->s.level_given[0] ? a->s.level_given : NULL,
                                .reservation = a->s.reservation_given[0] ? a->s.reservation_given
                                                                         : NULL};
-    if (now && pull_settings_load(&o, now, &r))
+    if (now && pull_settings_load(&o, now, &r)) {
         take_over(a, now);
-    else
+        gate_reload(a);
+    } else {
         log_error(AT(.stage = "agent"), "the settings are not changed, mend this first: %s",
                   r.text.len ? (const char *)r.text.data : "out of memory");
+    }
     buf_free(&r.text);
     free(now);
     struct fault why;
@@ -316,6 +325,7 @@ void agent_close(struct agent **out)
     early_close(a);
     intake_close(a);
     jobs_close(a);
+    gate_close(a);
     while (a->flights)
         flow_dropped(a, a->flights);
     loop_timer_free(&a->look);

@@ -12,6 +12,7 @@
 
 struct agent;
 struct early;
+struct gate;
 struct intake;
 struct lease;
 struct drops;
@@ -36,6 +37,7 @@ struct agent {
     struct drops *drops;     /* NULL: no drop folder */
     struct early *early;     /* NULL: no part is looked into */
     struct jobs *jobs;
+    struct gate *gate;         /* what holds new work back */
     struct loop_timer *look;   /* fires when something may be due */
     struct loop_timer *expire; /* old parts */
     struct flight *flights;

@@ -111,8 +111,15 @@ static const char schema_8[] =
 static const char schema_9[] =
     "CREATE INDEX ccds_awaited ON ccds (path) WHERE state = 'waiting';";
 
+/* What is held back waits here, the newest first: by the time at which push noticed the exposure,
+ * for after a cut line they arrive the other way round. What was begun in the last minute. */
+static const char schema_10[] =
+    "CREATE INDEX exposures_newest ON exposures (state, " CATALOGUE_AGE ");"
+    "CREATE TABLE begun (what INTEGER NOT NULL, at_ns INTEGER NOT NULL);"
+    "CREATE INDEX begun_at ON begun (what, at_ns);";
+
 static const char *const migrations[] = {schema_1, schema_2, schema_3, schema_4, schema_5,
-                                         schema_6, schema_7, schema_8, schema_9, NULL};
+                                         schema_6, schema_7, schema_8, schema_9, schema_10, NULL};
 
 const char *const stamp_names[STAMPS] = {"closed", "noticed", "encoded", "first", "stored",
                                          "indexed", "placed", "done", "renewed"};
@@ -423,11 +430,11 @@ enum status catalogue_each(struct catalogue *c, const struct catalogue_pick *p, 
      * its rows in order of id: what is due is filtered (+) on the way, so that the caller who has
      * enough has read no more than that; a list of states would make it sort them all. */
     snprintf(sql, sizeof sql, EXPOSURE_SELECT "WHERE %sstate %s (%s) AND %s AND %s AND %s AND %s"
-             " ORDER BY id %s LIMIT ?4",
+             " ORDER BY %s LIMIT ?4",
              one && !p->name && !night[0] && !p->visit ? "" : "+", one ? "=" : "IN", states,
              p->name ? "name = ?1" : "?1 IS NOT NULL", night[0] ? "night = ?2" : "?2 IS NOT NULL",
              p->due_ns > 0 ? "+due_ns <= ?3" : "?3 IS NOT NULL", rows,
-             p->oldest_first ? "ASC" : "DESC");
+             p->by_age ? CATALOGUE_AGE " DESC, id DESC" : p->oldest_first ? "id ASC" : "id DESC");
     return db_each(c->db, why, take_each, &each, sql, "ssiii", name, night, p->due_ns,
                    (int64_t)(p->limit > 0 ? p->limit : -1), p->visit);
 }

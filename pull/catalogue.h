@@ -65,6 +65,7 @@ struct catalogue_pick {
     int64_t due_ns;        /* > 0: due by then */
     int limit;             /* <= 0: all */
     bool oldest_first;
+    bool by_age;           /* newest first by when push noticed them; for one state */
     enum catalogue_rows rows;
     int64_t visit;         /* only the files of this visit, whatever `rows` says */
 };
@@ -154,6 +155,8 @@ enum status catalogue_jobs_in(struct catalogue *c, enum job_state state, job_fn 
 /* The newest `limit` (<= 0: all) of a state, newest first; night NULL: of any. */
 enum status catalogue_jobs_newest(struct catalogue *c, enum job_state state, const char *night,
                                   int limit, job_fn *fn, void *ctx, struct fault *why);
+/* Waiting jobs of exposures that work on them: the newest exposure (as by_age) first, by number. */
+enum status catalogue_jobs_next(struct catalogue *c, job_fn *fn, void *ctx, struct fault *why);
 enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *due,
                                    struct fault *why);
 
@@ -163,6 +166,24 @@ enum status catalogue_move_jobs(struct catalogue *c, int64_t exposure, const cha
 
 /* What waits for its next attempt waits no longer. */
 enum status catalogue_hurry_jobs(struct catalogue *c, struct fault *why);
+
+/* ---- what is held back ---- */
+
+/* Notes that one of `what` (enum pausable) begins now; forgets what began a minute ago. */
+enum status catalogue_note_begun(struct catalogue *c, int what, int64_t now_ns, struct fault *why);
+enum status catalogue_forget_begun(struct catalogue *c, int what, struct fault *why);
+/* Those noted since `since` and up to `now`, oldest first. */
+typedef bool moment_fn(void *ctx, int64_t at_ns);
+enum status catalogue_begun(struct catalogue *c, int what, int64_t since, int64_t now,
+                            moment_fn *fn, void *ctx, struct fault *why);
+/* What waits for its next attempt does not count. */
+struct waiting_counts {
+    int64_t stored;    /* exposures to be unpacked, or being unpacked; */
+    int64_t fresh;     /* of these: nobody has looked into them yet */
+    int64_t with_jobs; /* exposures that have jobs that wait */
+};
+enum status catalogue_waiting(struct catalogue *c, int64_t now_ns, struct waiting_counts *out,
+                              struct fault *why);
 
 /* ---- requests: what another process asks of the daemon ---- */
 

@@ -276,6 +276,18 @@ enum status catalogue_jobs_newest(struct catalogue *c, enum job_state state, con
                    "ssi", night, job_states[state], most);
 }
 
+enum status catalogue_jobs_next(struct catalogue *c, job_fn *fn, void *ctx, struct fault *why)
+{
+    struct each_job each = {fn, ctx};
+    /* In this order of the tables (CROSS): the exposures' index gives the order, and the caller
+     * who has enough has read no more than that. */
+    return db_each(c->db, why, take_job, &each,
+                   "SELECT id, " JOB_COLUMNS " FROM (SELECT id AS x_id, " CATALOGUE_AGE " AS x_age"
+                   " FROM exposures WHERE state = 'working') CROSS JOIN jobs"
+                   " WHERE exposure = x_id AND state = 'waiting'"
+                   " ORDER BY x_age DESC, x_id DESC, number", "");
+}
+
 enum status catalogue_next_job_due(struct catalogue *c, int64_t after, int64_t *due,
                                    struct fault *why)
 {

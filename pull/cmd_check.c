@@ -16,6 +16,7 @@
 #include "pull/identity.h"
 #include "pull/lease.h"
 #include "pull/node_scratch.h"
+#include "pull/pause.h"
 
 struct findings {
     const struct pull_settings *s;
@@ -136,6 +137,21 @@ static void check_drops(struct findings *f)
         bad(f, false, "drops: %s is on another file system than the store: every bundle is copied",
             s->drops);
         remedy("a folder below %s saves the copy", s->root);
+    }
+}
+
+/* What was meant for an hour is easily forgotten. */
+static void check_pauses(struct findings *f)
+{
+    struct pause_token t;
+    char words[700];
+    for (int i = 0; i < PAUSABLES; i++) {
+        pause_read(f->s->state, (enum pausable)i, &t);
+        if (!t.set)
+            continue;
+        pause_words(&t, words, sizeof words);
+        bad(f, false, "%s: paused %s", pause_names[i], words);
+        remedy("skyferry-pull resume %s", pause_names[i]);
     }
 }
 
@@ -324,6 +340,7 @@ int command_check(struct invocation *in)
     check_store(&f);
     check_drops(&f);
     check_state(&f);
+    check_pauses(&f);
     check_events(&f);
     check_jobs(&f);
     show_key_line(&f);

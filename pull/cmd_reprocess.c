@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "pull/agent.h"
 #include "pull/commands.h"
+#include "pull/pause.h"
 
 #define MAX_LIST ((size_t)16 << 20)
 #define POLL_MS 200
@@ -326,6 +327,20 @@ static int print_ends(struct errand *e)
     return bad;
 }
 
+/* Else one would wonder why nothing happens. */
+static void say_paused(const struct pull_settings *s)
+{
+    struct pause_token t;
+    char words[700];
+    for (int i = 0; i < PAUSABLES; i++) {
+        pause_read(s->state, (enum pausable)i, &t);
+        pause_words(&t, words, sizeof words);
+        if (t.set)
+            say_problem("%s: paused %s; what is asked waits for skyferry-pull resume",
+                        pause_names[i], words);
+    }
+}
+
 static int perform(struct errand *e)
 {
     struct agent *a = NULL;
@@ -339,6 +354,7 @@ static int perform(struct errand *e)
                          "skyferry-pull rebuild makes one from the files)", e->in->s.catalogue);
     else
         st = agent_open(&e->in->s, &a, &why);
+    say_paused(&e->in->s);
     if (st == ST_OK)
         st = do_it(e, a, &why);
     else if (st == ST_WAIT && fs_lock_holder(e->in->s.lock)) /* else it works on another machine */

@@ -103,7 +103,7 @@ int command_status(struct invocation *in)
 {
     struct status_picture p = {.names = in->operands, .name_count = in->operand_count,
                                .night = option_value(in, OPT_NIGHT), .limit = LIMIT,
-                               .root = in->s.root, .camera = &in->s.camera};
+                               .root = in->s.root, .camera = &in->s.camera, .settings = &in->s};
     if (!take_kind(&p))
         return EXIT_USAGE;
     const char *limit = option_value(in, OPT_LIMIT);

@@ -12,7 +12,7 @@ enum option_id {
     OPT_DUMP_CONFIG, OPT_DUMP_MAN, OPT_FORCE, OPT_NIGHT, OPT_NAME, OPT_ALL, OPT_NO_WAIT, OPT_TO,
     OPT_REBUILD, OPT_JSON, OPT_WATCH, OPT_LIMIT, OPT_WEIGHTS, OPT_IN_PLACE,
     OPT_VISIT, OPT_FIELD, OPT_VERDICT, OPT_RES_NAME, OPT_FOLLOW,
-    OPT_IN_NIGHT, OPT_OUT_NIGHT, OPT_CCD, OPT_KIND, OPT_DRY_RUN
+    OPT_IN_NIGHT, OPT_OUT_NIGHT, OPT_CCD, OPT_KIND, OPT_DRY_RUN, OPT_REASON
 };
 
 struct invocation {
@@ -37,6 +37,8 @@ int command_rebuild(struct invocation *in);
 int command_convert_wcs(struct invocation *in);
 int command_copycals(struct invocation *in);
 int command_check(struct invocation *in);
+int command_pause(struct invocation *in);
+int command_resume(struct invocation *in);
 int command_task(struct invocation *in);
 
 #endif

@@ -242,7 +242,7 @@ enum status drops_open(struct agent *a, struct fault *why)
 void drops_scan(struct agent *a)
 {
     if (a->drops)
-        watch_scan(a->drops->watch);
+        watch_rescan(a->drops->watch);
 }
 
 void drops_close(struct agent *a)

@@ -11,6 +11,7 @@
 #include "pull/early_inner.h"
 #include "pull/fanout.h"
 #include "pull/flow.h"
+#include "pull/gate.h"
 #include "pull/intake.h"
 
 #define PARTS 64       /* looked into at the same time; any others wait for the whole */
@@ -133,6 +134,11 @@ static void go_on(struct coming *c)
         c->whole = true;
     if (c->whole || !has_primary(c))
         return;
+    if (!c->f && !gate_ingest_begins(c->a)) {
+        if (!gate_paused(c->a, PAUSE_INGEST))
+            gate_held(c->a, PAUSE_INGEST, "what arrives is not placed yet ([ingest] per_minute)");
+        return; /* early_again */
+    }
     if (!c->f)
         st = early_begin(c, &why);
     else if (c->primary.count == 0)
@@ -142,7 +148,7 @@ static void go_on(struct coming *c)
         log_warn(AT(.stage = "early", .exposure = c->name), "waits for the whole bundle: %s",
                  why.text);
     }
-    if (c->f && !c->whole)
+    if (c->f && !c->whole && !gate_paused(c->a, PAUSE_INGEST))
         early_ccds(c);
 }
 
@@ -178,18 +184,20 @@ static void look_at_dirty(void *ctx)
     sweep(a->early);
 }
 
-/* A part that nobody holds is withdrawn only after intake has been asked for its receipt. */
+/* A part that nobody holds is withdrawn only after intake has looked for its receipt. */
 static void look_at_orphans(struct agent *a)
 {
-    for (struct coming *c = a->early->first; c; c = c->next) {
-        if (c->view || c->stored || c->over)
-            continue;
-        if (!a->early->asked_store)
-            intake_scan(a);
-        a->early->asked_store = true;
-        if (!c->stored)
+    for (struct coming *c = a->early->first; c && a->early->store_seen; c = c->next)
+        if (!c->view && !c->stored && !c->over)
             early_withdraw(c, "its part is gone");
-    }
+}
+
+void early_intake_looked(struct agent *a)
+{
+    if (!a->early || a->early->store_seen || a->stopping)
+        return;
+    a->early->store_seen = true;
+    loop_timer_set(a->early->tick, 0, (int64_t)a->s.rescan_seconds * 1000);
 }
 
 static bool is_stale(const char *map)
@@ -218,6 +226,14 @@ static void on_tick(void *ctx)
         c->dirty = true;
     look_at_dirty(a);
     early_hurry(a, 0);
+}
+
+void early_again(struct agent *a)
+{
+    for (struct coming *c = a->early ? a->early->first : NULL; c; c = c->next)
+        c->dirty = true;
+    if (a->early)
+        loop_timer_set(a->early->look, 0, 0);
 }
 
 /* ---- what the watch tells ---- */

@@ -27,6 +27,10 @@ void early_close(struct agent *a);
 /* A receipt stands for the bundle `rel`. *taken: it is that of an exposure that is coming, which
  * becomes `stored` by itself. */
 void early_stored(struct agent *a, const char *rel, const struct receipt *r, bool *taken);
+/* Intake has seen every bundle in the store, and told of those that were coming. */
+void early_intake_looked(struct agent *a);
+/* What waited for a pause's end, or for its minute, is looked at again. */
+void early_again(struct agent *a);
 /* Another exposure than x that is coming has the claim (placing_claim) or the source file of x,
  * which is stored and so goes first: what was placed of it is withdrawn, and fanout_next told when
  * that is done. */

@@ -66,7 +66,7 @@ struct early {
     struct loop_timer *look, *save, *tick;
     int64_t save_at;            /* clock_mono; 0: not set */
     struct coming *first;
-    bool asked_store;           /* intake has been asked for receipts */
+    bool store_seen;            /* intake knows all receipts that were there at start */
 };
 
 /* ---- early.c ---- */

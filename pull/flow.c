@@ -7,31 +7,35 @@
 #include "common/crashpoint.h"
 #include "common/log.h"
 #include "pull/fanout.h"
+#include "pull/gate.h"
+#include "pull/held.h"
 #include "pull/job.h"
 #include "pull/renew.h"
 #include "pull/request.h"
 #include "pull/visit.h"
 
 /* A state is the last thing that was done; `begin` does the next. A bad ccd or a failed job
- * never holds its siblings: the exposure goes on to `done` with its faults counted. */
+ * never holds its siblings: the exposure goes on to `done` with its faults counted. What waits for
+ * its jobs is woken by their ends; thousands may, so the look in between is rare. */
 const struct flow_row flow_rows[EX_STATES] = {
     /*  state      name       ok          reject   tries wait retry max */
-    {{EX_STORED,  "stored",  EX_PLACED,  EX_PARKED,    5,  15,    2, 60}, fanout_begin, 2,
+    {{EX_STORED,  "stored",  EX_PLACED,  EX_PARKED,    5,  15,    2, 60}, fanout_begin,
      STAMP_STORED,  NULL,           "unpacking and placing"},
-    {{EX_PLACED,  "placed",  EX_WORKING, EX_PARKED,    5,  15,    2, 60}, jobs_make,    0,
+    {{EX_PLACED,  "placed",  EX_WORKING, EX_PARKED,    5,  15,    2, 60}, jobs_make,
      STAMP_PLACED,  "pull:placed",  "making jobs"},
-    {{EX_WORKING, "working", EX_DONE,    EX_PARKED,    0,  60,    5, 60}, jobs_settle,  0,
+    {{EX_WORKING, "working", EX_DONE,    EX_PARKED,    0,1800,    5, 60}, jobs_settle,
      STAMPS,        "pull:jobs",    "waiting for its jobs"},
-    {{EX_DONE,    "done",    EX_DONE,    EX_DONE,      0,   0,    0,  0}, NULL,         0,
+    {{EX_DONE,    "done",    EX_DONE,    EX_DONE,      0,   0,    0,  0}, NULL,
      STAMP_DONE,    "pull:done",    "finished"},
-    {{EX_PARKED,  "parked",  EX_PARKED,  EX_PARKED,    0,   0,    0,  0}, NULL,         0,
+    {{EX_PARKED,  "parked",  EX_PARKED,  EX_PARKED,    0,   0,    0,  0}, NULL,
      STAMPS,        "pull:parked",  "parked"},
     /* Left for `stored`, or for nothing, by pull/early.c alone. */
-    {{EX_COMING,  "coming",  EX_COMING,  EX_COMING,    0,   0,    0,  0}, NULL,         0,
+    {{EX_COMING,  "coming",  EX_COMING,  EX_COMING,    0,   0,    0,  0}, NULL,
      STAMPS,        NULL,           "coming"},
 };
 
 #define ACTIVE (1u << EX_STORED | 1u << EX_PLACED | 1u << EX_WORKING)
+#define AT_A_TIME 64  /* exposures of one state in one look */
 #define LOOK_MS 60000 /* the longest time without a look */
 
 /* ---- what happened ---- */
@@ -183,6 +187,8 @@ struct due {
     struct agent *a;
     struct flight *first, **last;
     int room;
+    int fresh;    /* of these: nobody has looked into it yet */
+    bool held;    /* there are more */
 };
 
 static bool collect(void *ctx, const struct exposure *x)
@@ -190,39 +196,52 @@ static bool collect(void *ctx, const struct exposure *x)
     struct due *d = ctx;
     if (flow_is_flying(d->a, x->id) || !agent_is_chosen(d->a, x->id))
         return true;
-    struct flight *f = calloc(1, sizeof *f);
+    bool is_fresh = x->state == EX_STORED && x->ccds == 0;
+    d->held = d->room == 0 || (is_fresh && d->fresh == 0);
+    struct flight *f = d->held ? NULL : calloc(1, sizeof *f);
     if (!f)
         return false;
     f->x = *x;
     *d->last = f;
     d->last = &f->next;
-    return --d->room > 0;
+    d->room--;
+    d->fresh -= is_fresh;
+    return true;
 }
 
-/* Where a bundle is one ccd, a few of them would leave processors idle. */
-static int room_for(const struct agent *a, const struct flow_row *row)
+static void say_held(struct agent *a)
 {
-    int most = row->at_once, threads = camera_groups(&a->s.camera) ? 2 * pool_threads(a->pool) : 0;
-    if (most == 0)
-        return 64;
-    return (most > threads ? most : threads) - flying(a, (enum exposure_state)row->stage.state);
+    char words[200];
+    int fresh, room = gate_ingest_room(a, flying(a, EX_STORED), &fresh);
+    held_ingest_words(&a->s, room > 0, words, sizeof words);
+    gate_held(a, PAUSE_INGEST, words);
 }
 
 /* Collected first: a step may write to the table that the query walks. */
 static enum status begin_due(struct agent *a, enum exposure_state state, struct fault *why)
 {
-    const struct flow_row *row = &flow_rows[state];
+    bool ingest = state == EX_STORED;
     struct catalogue_pick pick = {.states = 1u << state, .due_ns = clock_wall(),
-                                  .oldest_first = true, .rows = ROWS_ALL};
-    struct due d = {a, NULL, &d.first, room_for(a, row)};
-    enum status st = d.room > 0 ? catalogue_each(a->cat, &pick, collect, &d, why) : ST_OK;
+                                  .oldest_first = !ingest, .by_age = ingest, .rows = ROWS_ALL};
+    struct due d = {.a = a, .last = &d.first, .room = AT_A_TIME};
+    if (ingest && gate_paused(a, PAUSE_INGEST))
+        return ST_OK;
+    if (ingest)
+        d.room = gate_ingest_room(a, flying(a, state), &d.fresh);
+    enum status st = catalogue_each(a->cat, &pick, collect, &d, why);
     while (d.first) {
         struct flight *f = d.first;
         d.first = f->next;
+        if (ingest && f->x.ccds == 0 && !gate_ingest_begins(a)) {
+            free(f);
+            continue;
+        }
         f->next = a->flights;
         a->flights = f;
-        row->begin(a, f);
+        flow_rows[state].begin(a, f);
     }
+    if (st == ST_OK && ingest && d.held)
+        say_held(a);
     return st;
 }
 

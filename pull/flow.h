@@ -11,7 +11,6 @@
 struct flow_row {
     struct stage_row stage;
     void (*begin)(struct agent *a, struct flight *f); /* NULL: rests here */
-    int at_once;        /* exposures in this step at the same time; 0: any number */
     enum stamp reached; /* set when an exposure comes into this state */
     const char *reached_point; /* crash_point after that was written; STORED is never reached
                                 * by a step */

@@ -14,6 +14,7 @@
 #include "pull/adopt.h"
 #include "pull/early.h"
 #include "pull/flow.h"
+#include "pull/gate.h"
 #include "pull/part.h"
 #include "pull/renew.h"
 #include "pull/retire.h"
@@ -113,6 +114,8 @@ static void consider(struct agent *a, const char *path, const struct stat *st)
         loop_timer_set(in->again, (a->settle_s - age) * 1000 + 100, 0);
         return;
     }
+    if (gate_paused(a, PAUSE_INGEST))
+        return; /* intake_again */
     c->under_way = true;
     adopt_begin(a, path, adopted);
 }
@@ -309,6 +312,12 @@ static void on_again(void *ctx)
     }
 }
 
+/* Every bundle that has a receipt is in the catalogue. */
+static void on_scanned(void *ctx)
+{
+    early_intake_looked(ctx);
+}
+
 /* ---- opening and closing ---- */
 
 enum status intake_open(struct agent *a, struct fault *why)
@@ -324,7 +333,7 @@ enum status intake_open(struct agent *a, struct fault *why)
     pull_path(&a->s, "bundles", bundles);
     struct watch_options deep = {.directory = bundles, .patterns = "*.tar *.receipt",
                                  .recursive = true, .rescan_seconds = a->s.rescan_seconds,
-                                 .stage = "intake"};
+                                 .stage = "intake", .scanned = on_scanned};
     struct watch_options top = {.directory = a->s.root, .patterns = "*.tar",
                                 .rescan_seconds = a->s.rescan_seconds, .stage = "intake"};
     enum status st = watch_open(a->loop, &deep, on_path, a, &in->bundles, why);
@@ -337,8 +346,14 @@ void intake_scan(struct agent *a)
 {
     if (!a->intake)
         return;
-    watch_scan(a->intake->bundles);
-    watch_scan(a->intake->top);
+    watch_rescan(a->intake->bundles);
+    watch_rescan(a->intake->top);
+}
+
+void intake_again(struct agent *a)
+{
+    if (a->intake)
+        loop_timer_set(a->intake->again, 0, 0);
 }
 
 void intake_close(struct agent *a)

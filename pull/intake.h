@@ -10,8 +10,10 @@
 #include "pull/agent.h"
 
 enum status intake_open(struct agent *a, struct fault *why);
-/* Looks at everything again, now. */
+/* Looks at everything again, soon and in slices. */
 void intake_scan(struct agent *a);
+/* At tars that waited for a pause's end. */
+void intake_again(struct agent *a);
 /* After pool_stop. */
 void intake_close(struct agent *a);
 

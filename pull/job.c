@@ -10,12 +10,12 @@
 #include "common/fsutil.h"
 #include "common/log.h"
 #include "pull/flow.h"
+#include "pull/gate.h"
 #include "pull/job_decode.h"
 #include "pull/job_files.h"
 #include "pull/quality.h"
 
 #define AGAIN_S 5    /* after the first failure; longer after the next */
-#define BATCH_MOST 4096 /* jobs handed to a batch system when no setting says */
 #define BLOCKED_S 30 /* when the program itself cannot be begun */
 
 const struct job_runner_row *job_runner_find(const char *name)
@@ -45,7 +45,8 @@ enum status job_note_running(struct jobs *jobs, const struct job *j, struct faul
     struct running *r = malloc(sizeof *r);
     if (!r)
         return fault(why, ST_RETRY, "out of memory");
-    *r = (struct running){jobs->running, j->id, j->exposure};
+    *r = (struct running){.next = jobs->running, .id = j->id, .exposure = j->exposure};
+    pull_text(r->handle, sizeof r->handle, "%s", j->handle);
     jobs->running = r;
     jobs->count++;
     return ST_OK;
@@ -270,8 +271,7 @@ out:
     return st;
 }
 
-/* Writes ends down, oldest first, until the catalogue fails; the rest is kept. */
-static enum status record_ends(struct agent *a, struct fault *why)
+enum status job_record_ends(struct agent *a, struct fault *why)
 {
     struct jobs *jobs = a->jobs;
     enum status st = ST_OK;
@@ -303,27 +303,12 @@ void jobs_on_wake(void *ctx)
         *a->jobs->last_end = one;
         a->jobs->last_end = &one->next;
     }
-    if (record_ends(a, &why) != ST_OK)
+    if (job_record_ends(a, &why) != ST_OK)
         agent_trouble(a, &why);
     agent_poke(a);
 }
 
-/* ---- starting ---- */
-
-struct waiting {
-    struct agent *a;
-    struct job *items;
-    int count, room;
-    int64_t now;
-};
-
-static bool collect(void *ctx, const struct job *j)
-{
-    struct waiting *w = ctx;
-    if (j->due_ns <= w->now && agent_is_chosen(w->a, j->exposure))
-        w->items[w->count++] = *j;
-    return w->count < w->room;
-}
+/* ---- starting one ---- */
 
 /* The order that one row means; c owns its argument array. */
 static enum status make_order(struct agent *a, const struct job *j, const struct exposure *x,
@@ -354,7 +339,8 @@ void job_prepare(struct agent *a, const struct job *j, struct making *m)
                               .argv = m->c.argv, .job_file = m->job_file,
                               .result_file = m->result, .timeout_s = a->s.timeout_seconds,
                               .output_max = (int64_t)a->s.output_mib << 20,
-                              .group = j->exposure, .number = j->number, .settings = &a->s};
+                              .group = j->exposure, .number = j->number, .settings = &a->s,
+                              .gate = a->gate};
 }
 
 static enum status begin(struct agent *a, struct job *j, const struct exposure *x,
@@ -389,7 +375,7 @@ static enum status put_off(struct agent *a, struct job *j, const struct exposure
     return catalogue_put_job(a->cat, j, why);
 }
 
-static enum status start(struct agent *a, struct job *j, struct fault *why)
+enum status job_start(struct agent *a, struct job *j, struct fault *why)
 {
     struct exposure x;
     struct fault reason;
@@ -420,28 +406,4 @@ static enum status start(struct agent *a, struct job *j, struct fault *why)
     log_info(at_job(&at, &x), "q%d begun, attempt %d of %d", j->number, j->attempts,
              a->s.retries + 1);
     return ST_OK;
-}
-
-static int most(const struct agent *a)
-{
-    long processors = a->jobs->row->adopt ? BATCH_MOST : sysconf(_SC_NPROCESSORS_ONLN);
-    return a->s.max_running > 0 ? a->s.max_running : processors > 0 ? (int)processors : 1;
-}
-
-enum status jobs_look(struct agent *a, struct fault *why)
-{
-    enum status st = a->jobs ? record_ends(a, why) : ST_OK;
-    if (st != ST_OK)
-        return st;
-    int room = a->jobs ? most(a) - a->jobs->count : 0;
-    if (room <= 0 || a->s.dry_run)
-        return ST_OK;
-    struct waiting w = {a, calloc((size_t)room, sizeof *w.items), 0, room, clock_wall()};
-    if (!w.items)
-        return fault(why, ST_RETRY, "out of memory");
-    st = catalogue_jobs_in(a->cat, JOB_WAITING, collect, &w, why);
-    for (int i = 0; st == ST_OK && i < w.count; i++)
-        st = start(a, &w.items[i], why);
-    free(w.items);
-    return st;
 }

@@ -57,8 +57,10 @@ static bool submit(const struct pull_settings *s, const struct batch_submission 
 {
     char name[256], range[48] = "", output[PULL_PATH + 32];
     job_name(b, name, sizeof name);
+    bool many = s->max_running > 0 && b->count > (size_t)s->max_running;
     if (b->count > 1)
-        snprintf(range, sizeof range, "%d-%d", b->numbers[0], b->numbers[b->count - 1]);
+        snprintf(range, sizeof range, many ? "%d-%d%%%d" : "%d-%d", b->numbers[0],
+                 b->numbers[b->count - 1], s->max_running);
     if (b->count > 1)
         snprintf(output, sizeof output, "%s/q^array_index^/pbs.out", b->folder);
     else

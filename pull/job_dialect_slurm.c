@@ -61,10 +61,11 @@ static bool submit(const struct pull_settings *s, const struct batch_submission 
     char name[320], comment[64], output[PULL_PATH + 32], exclude[512];
     bool avoids = b->avoid && b->avoid[0];
     struct buf array = {0};
-    (void)s;
     buf_printf(&array, "--array=");
     for (size_t i = 0; i < b->count; i++)
         buf_printf(&array, "%s%d", i ? "," : "", b->numbers[i]);
+    if (s->max_running > 0 && b->count > (size_t)s->max_running)
+        buf_printf(&array, "%%%d", s->max_running); /* no more of them at once */
     snprintf(name, sizeof name, "--job-name=%s.%s", b->name, b->key);
     snprintf(comment, sizeof comment, "--comment=skyferry %s", b->key);
     snprintf(output, sizeof output, "--output=%s/q%%a/slurm.out", b->folder);

@@ -9,6 +9,7 @@
 struct running {
     struct running *next;
     int64_t id, exposure;
+    char handle[JOB_HANDLE]; /* the same for all of an array */
 };
 
 /* An end that the catalogue could not take yet. */
@@ -42,6 +43,12 @@ void job_forget_running(struct jobs *jobs, int64_t id);
 
 /* How many ccds one job of an exposure gets that has so many good ones ([jobs] per_task). */
 int job_ccds_each(const struct pull_settings *s, size_t good);
+
+/* ---- job.c ---- */
+/* Writes ends down, oldest first, until the catalogue fails; the rest is kept. */
+enum status job_record_ends(struct agent *a, struct fault *why);
+/* Hands a waiting job to the runner. OK also when that cannot be now: it waits on. */
+enum status job_start(struct agent *a, struct job *j, struct fault *why);
 
 /* The runner's wake. */
 void jobs_on_wake(void *ctx);

@@ -12,6 +12,7 @@
 
 #define JOB_HANDLE 128
 
+struct gate;
 struct pull_settings;
 
 struct job_order {
@@ -31,6 +32,7 @@ struct job_order {
     bool wraps;               /* local: it is `skyferry-pull task`, which writes out and err itself
                                * and needs a moment to clean up when it is told to end */
     const struct pull_settings *settings; /* stays while the runner is open; local needs none */
+    struct gate *gate;        /* the same; a batch system's runner asks gate_lets_submit */
 };
 
 struct job_end {

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/fsutil.h"
 #include "common/log.h"
+#include "pull/gate.h"
 
 #define TICK_MS 1000
 #define SOON_MS 50
@@ -123,8 +124,10 @@ void slurm_tick(struct slurm *q)
             a->phase = SLURM_DUE;
         for (struct slurm_task *t = a->tasks; t; t = t->next)
             read_folder(a, t);
-        if (a->phase == SLURM_DUE && now >= a->due)
+        if (a->phase == SLURM_DUE && now >= a->due && gate_lets_submit(q->gate, a->let)) {
+            a->let = 0;
             slurm_submit(a);
+        }
     }
     forget_finished(q);
     slurm_ask(q);
@@ -187,11 +190,13 @@ static enum status slurm_order(struct job_runner *r, const struct job_order *o,
     struct slurm *q = (struct slurm *)r;
     enum status st = ST_OK;
     q->s = o->settings;
+    q->gate = o->gate;
     struct slurm_array *a = q->arrays;
     while (a && (a->phase != SLURM_GATHERING || a->group != o->group))
         a = a->next;
     if (!a && !(a = new_array(q, o)))
         return fault(why, ST_RETRY, "out of memory");
+    a->let = clock_mono();
     if (!a->key[0])
         st = task_draw_key(a->key, why);
     if (st == ST_OK)
@@ -269,6 +274,7 @@ static enum status slurm_adopt(struct job_runner *r, const struct job_order *o,
     struct slurm *q = (struct slurm *)r;
     const char *key = handle + strlen(q->dialect->name) + 1;
     q->s = o->settings;
+    q->gate = o->gate;
     struct slurm_array *a = by_key(q, key);
     if (!a && !(a = new_array(q, o)))
         return fault(why, ST_FATAL, "out of memory");

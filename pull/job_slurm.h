@@ -52,6 +52,7 @@ struct slurm_array {
     int64_t asked_at;   /* the round of questions in which it was asked after */
     bool asked;         /* the states that are coming are about it */
     int misses, refused;
+    int64_t let;        /* clock_mono, when its next submission was let (pull/gate.h); 0: not yet */
     char trouble[256];  /* what is in the way, said once */
     struct tool *sbatch;
     struct slurm_task *tasks;
@@ -68,6 +69,7 @@ struct slurm {
     int64_t (*now)(void);
     enum status (*call)(struct loop *l, const struct tool_order *o, struct tool **out,
                         struct fault *why);
+    struct gate *gate;
     struct loop_timer *tick;
     struct slurm_array *arrays;
     struct tool *query, *probe, *cancel;

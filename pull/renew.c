@@ -12,6 +12,7 @@
 #include "common/fsutil.h"
 #include "common/log.h"
 #include "pull/flow.h"
+#include "pull/gate.h"
 #include "pull/job.h"
 #include "pull/request.h"
 #include "pull/retire.h"
@@ -182,7 +183,7 @@ enum status renew_look(struct agent *a, struct fault *why)
 {
     struct batch next = {.count = 0}, former = {.count = 0};
     enum status st = catalogue_bundles(a->cat, BUNDLE_NEXT, true, note, &next, why);
-    for (size_t i = 0; st == ST_OK && i < next.count; i++)
+    for (size_t i = 0; st == ST_OK && i < next.count && !gate_paused(a, PAUSE_INGEST); i++)
         st = take_up(a, &next.items[i], why);
     if (st == ST_OK && !a->s.keep_lossy)
         st = catalogue_bundles(a->cat, BUNDLE_FORMER, true, note, &former, why);

@@ -73,6 +73,12 @@ const struct setting pull_settings_rows[] = {
     {ROW("decode", "early", SET_BOOL, early), "yes", 0, 0, NULL, NULL,
      "Decode and place each ccd as soon as it is here, while its bundle still arrives; no, and with "
      "where = job: when the bundle is stored."},
+    {ROW("ingest", "max_at_once", SET_INT, ingest_at_once), "2", 1, 64, NULL, NULL,
+     "Stored exposures that are unpacked at the same time; the others wait, the newest is next; where "
+     "each ccd is a file of its own, at least two files for each processor."},
+    {ROW("ingest", "per_minute", SET_INT, ingest_per_minute), "0", 0, 6000, NULL, NULL,
+     "Exposures that begin to be unpacked in any minute, also those that are still arriving; 0: any "
+     "number."},
     {ROW("jobs", "runner", SET_CHOICE, runner), "local", 0, 0, "local|slurm|pbs", NULL,
      "What runs the jobs: local, as processes of this machine; slurm, as a job array an exposure; "
      "pbs, the same with PBS, by the pbs_ commands below (not tried on a real PBS yet)."},
@@ -86,7 +92,14 @@ const struct setting pull_settings_rows[] = {
      "given: ccds_per_job; auto: as many ccds as a job has processors (with local: so many that "
      "each processor gets one job), at least 4, the same in every job; bad ccds do not count."},
     {ROW("jobs", "max_running", SET_INT, max_running), "0", 0, 1024, NULL, NULL,
-     "Jobs at the same time; 0: one for each processor, with slurm as many as there are."},
+     "Jobs that run at the same time, however many are in the queue; 0: one for each processor, "
+     "with slurm as many as there are."},
+    {ROW("jobs", "max_queued", SET_INT, max_queued), "0", 0, 100000, NULL, NULL,
+     "Jobs that wait or run in the batch system; the others wait in the catalogue, the newest "
+     "exposure's are next; 0: any number."},
+    {ROW("jobs", "submits_per_minute", SET_INT, submits_per_minute), "0", 0, 6000, NULL, NULL,
+     "Submissions to the batch system in any minute, an exposure's jobs being one; with local, jobs "
+     "begun; 0: any number."},
     {ROW("jobs", "timeout_seconds", SET_INT, timeout_seconds), "300", 1, 604800, NULL, "s",
      "A job that takes longer is ended, with all its processes."},
     {ROW("jobs", "retries", SET_INT, retries), "1", 0, 100, NULL, NULL,
@@ -169,6 +182,13 @@ enum status pull_log_open(const struct pull_settings *s, const char *agent, stru
                             .level = (enum log_level)log_level_parse(s->log_level),
                             .json = strcmp(s->log_format, "json") == 0};
     return log_open(&o, why);
+}
+
+int pull_ingest_at_once(const struct pull_settings *s)
+{
+    long threads = s->threads > 0 ? s->threads : sysconf(_SC_NPROCESSORS_ONLN);
+    long least = camera_groups(&s->camera) ? 2 * (threads > 0 ? threads : 1) : 1;
+    return s->ingest_at_once > least ? s->ingest_at_once : (int)least;
 }
 
 void pull_part_store(const struct pull_settings *s, struct part_store *out)

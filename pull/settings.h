@@ -39,8 +39,9 @@ struct pull_settings {
     char where[16], scratch[PULL_PATH]; /* [decode] */
     int threads;
     bool early;
+    int ingest_at_once, ingest_per_minute;
     char runner[16], command[2048];
-    int ccds_per_job, max_running, timeout_seconds, retries, output_mib;
+    int ccds_per_job, max_running, max_queued, submits_per_minute, timeout_seconds, retries, output_mib;
     bool dry_run, rerun_on_exact;
     struct slurm_settings slurm;
     struct pbs_settings pbs;
@@ -78,6 +79,10 @@ void pull_path(const struct pull_settings *s, const char *rel, char out[PULL_PAT
 
 /* Opens the log as [log] says, for this agent's name ("pull", "receive"). */
 enum status pull_log_open(const struct pull_settings *s, const char *agent, struct fault *why);
+
+/* Stored bundles that may be unpacked at the same time ([ingest] max_at_once): where each is one ccd
+ * of a visit a few of them would leave processors idle. */
+int pull_ingest_at_once(const struct pull_settings *s);
 
 /* What the receiving side needs of the settings; points into s. */
 struct part_store;

@@ -8,6 +8,7 @@
 
 #include "pull/catalogue.h"
 #include "pull/lease.h"
+#include "pull/settings.h"
 
 struct status_kind;
 struct status_picture {
@@ -20,6 +21,7 @@ struct status_picture {
     struct lease_holder elsewhere; /* with another state folder or machine; pid 0: none */
     const char *root;
     const struct camera *camera;
+    const struct pull_settings *settings; /* for what is held back; NULL: not told */
     int64_t now_ns;
     /* of a kind (pull/status_kinds.h) */
     const struct status_kind *kind; /* NULL: none was asked for */
@@ -32,7 +34,7 @@ struct status_picture {
 enum status status_table(struct status_picture *p, FILE *to, struct fault *why);
 /* One exposure after the other in full: stamps, ccds with their figures, jobs. */
 enum status status_detail(struct status_picture *p, FILE *to, struct fault *why);
-/* {"now", "now_ns", "daemon", "exposures": [...]}: all of them whatever the limit; with names
+/* {"now", "now_ns", "daemon", "held": {...}, "exposures": [...]}: all of them whatever the limit; with names
  * also each one's ccd_list and job_list. */
 enum status status_json(struct status_picture *p, FILE *to, struct fault *why);
 

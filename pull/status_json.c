@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "pull/held.h"
 #include "pull/status_kinds.h"
 
 struct printing {
@@ -173,14 +174,29 @@ static enum status print_picked(struct printing *out, const char *name)
     return st == ST_OK ? out->st : st;
 }
 
+static enum status print_held(const struct status_picture *p, FILE *to, struct fault *why)
+{
+    struct held h;
+    if (!p->settings)
+        return ST_OK;
+    enum status st = held_read(p->cat, p->settings, p->now_ns, p->daemon || p->elsewhere.pid, &h,
+                               why);
+    if (st == ST_OK && (st = held_json(&h, to, why)) == ST_OK)
+        fputs(",\n", to);
+    return st;
+}
+
 enum status status_json(struct status_picture *p, FILE *to, struct fault *why)
 {
     struct printing out = {p, to, 0, ST_OK, why};
     char iso[32];
     clock_iso(p->now_ns, iso, sizeof iso);
-    fprintf(to, "{\"now\":\"%s\",\"now_ns\":%" PRId64 ",\"daemon\":%ld,\"exposures\":[\n", iso,
-            p->now_ns, p->daemon);
-    enum status st = p->name_count == 0 ? print_picked(&out, NULL) : ST_OK;
+    fprintf(to, "{\"now\":\"%s\",\"now_ns\":%" PRId64 ",\"daemon\":%ld,", iso, p->now_ns,
+            p->daemon);
+    enum status st = print_held(p, to, why);
+    fputs("\"exposures\":[\n", to);
+    if (st == ST_OK && p->name_count == 0)
+        st = print_picked(&out, NULL);
     for (int i = 0; st == ST_OK && i < p->name_count; i++)
         st = print_picked(&out, p->names[i]);
     fputs("]}\n", to);

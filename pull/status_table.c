@@ -5,6 +5,7 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/config.h"
+#include "pull/held.h"
 #include "pull/quality.h"
 #include "pull/status.h"
 
@@ -206,6 +207,17 @@ static void draw_sum(const struct status_picture *p, const struct table *t, FILE
         fprintf(to, "; no daemon runs\n");
 }
 
+static enum status draw_held(const struct status_picture *p, FILE *to, struct fault *why)
+{
+    struct held h;
+    enum status st = p->settings ? held_read(p->cat, p->settings, p->now_ns,
+                                             p->daemon || p->elsewhere.pid, &h, why)
+                                 : ST_OK;
+    if (st == ST_OK && p->settings)
+        held_draw(&h, to);
+    return st;
+}
+
 enum status status_table(struct status_picture *p, FILE *to, struct fault *why)
 {
     struct catalogue_pick pick = {.night = p->night, .limit = p->limit};
@@ -221,6 +233,8 @@ enum status status_table(struct status_picture *p, FILE *to, struct fault *why)
         draw_row(&t, &n.items[i]);
     if (st == ST_OK)
         draw_sum(p, &t, to);
+    if (st == ST_OK)
+        st = draw_held(p, to, why);
     for (size_t i = 0; st == ST_OK && i < n.count; i++)
         status_visit_line(p, &n.items[i], to);
     for (size_t i = 0; st == ST_OK && i < n.count && draw_reason(&r, &n.items[i]); i++)

@@ -507,7 +507,8 @@ static void a_catalogue_of_before_is_taken_over(void **state)
         "ALTER TABLE exposures DROP COLUMN visit_ccd", "ALTER TABLE exposures DROP COLUMN visit_ccds",
         "ALTER TABLE exposures DROP COLUMN visit_coming",
         "ALTER TABLE exposures DROP COLUMN parked", "ALTER TABLE exposures DROP COLUMN fits_size",
-        "DROP TABLE copies", "DROP INDEX ccds_awaited", "PRAGMA user_version = 1"};
+        "DROP TABLE copies", "DROP INDEX ccds_awaited", "DROP INDEX exposures_newest", "DROP TABLE begun",
+        "PRAGMA user_version = 1"};
     struct exposure lossy = sample("A", "ut160901"), exact = sample("B", "ut160901"),
                     none = sample("C", "ut160901"), got;
     /* At least as many as there are: the database is opened as it is. */

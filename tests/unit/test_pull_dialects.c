@@ -58,14 +58,18 @@ static void sbatch_is_told_everything_on_its_line(void **state)
     (void)state;
     struct command c;
     struct fault why;
-    assert_true(dialect_slurm.submit(NULL, &three, &c, &why));
+    struct pull_settings s = {.max_running = 3};
+    assert_true(dialect_slurm.submit(&s, &three, &c, &why));
     assert_string_equal(words(&c), "sbatch --parsable --job-name=exp_1." KEY
                         " --comment=skyferry " KEY " --array=2,3,5"
                         " --output=/s/jobs/n/exp_1/q%a/slurm.out /s/x");
     struct batch_submission elsewhere = one;
     elsewhere.avoid = "n1,n[3-4]";
-    assert_true(dialect_slurm.submit(NULL, &elsewhere, &c, &why));
+    assert_true(dialect_slurm.submit(&s, &elsewhere, &c, &why));
     assert_non_null(strstr(words(&c), "/slurm.out --exclude=n1,n[3-4] /s/x"));
+    s.max_running = 2;
+    assert_true(dialect_slurm.submit(&s, &three, &c, &why));
+    assert_non_null(strstr(words(&c), " --array=2,3,5%2 "));
 }
 
 static void sbatchs_answer_is_an_id_or_nothing(void **state)

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "common/digest.h"
+#include "pull/gate.h"
 #include "pull/part.h"
 #include "tests/unit/pull_fixture.h"
 
@@ -276,6 +277,82 @@ static void it_ends_while_the_agent_runs(void **state)
     run_until(finish_and_done, &f, "delivered");
     struct exposure x = exposure_named("exp_9001");
     assert_true(f.sent && x.placed == 2 && x.jobs == 2);
+    transfer_end(&t);
+}
+
+/* One ccd is placed, then ingest is paused: no other is begun, the bundle is received all the
+ * same, and what stands of it is kept; after the pause the rest follows. */
+struct pausing {
+    struct transfer *t;
+    int step;
+    int64_t at;
+};
+
+static bool waited(struct pausing *p)
+{
+    if (!p->at)
+        p->at = clock_mono();
+    if (clock_mono() - p->at < 250 * NS_PER_MS)
+        return false;
+    p->at = 0;
+    return true;
+}
+
+static bool paused_in_the_middle(struct agent *a, void *ctx)
+{
+    struct pausing *p = ctx;
+    struct standing now;
+    stand(a, "exp_9001", &now);
+    if (p->step == 0 && now.placed == 1) {
+        TRY(pause_set(settings.state, PAUSE_INGEST, "", WHY));
+        p->step = 1;
+    } else if (p->step == 1 && gate_paused(a, PAUSE_INGEST)) {
+        transfer_send(p->t, 0, end_of_ccd(p->t, 12));
+        p->step = 2;
+    } else if (p->step == 2 && waited(p)) {
+        assert_true(now.state == EX_COMING && now.placed == 1);
+        transfer_send(p->t, 0, (int64_t)p->t->bytes.len);
+        transfer_commit(p->t);
+        p->step = 3;
+    } else if (p->step == 3 && now.state == EX_STORED && waited(p)) {
+        assert_int_equal(now.placed, 1);
+        TRY(pause_end(settings.state, PAUSE_INGEST, WHY));
+        p->step = 4;
+    }
+    return now.found && now.state == EX_DONE;
+}
+
+static bool not_begun(struct agent *a, void *ctx)
+{
+    struct pausing *p = ctx;
+    struct standing now;
+    stand(a, "exp_9002", &now);
+    if (p->step == 0 && waited(p)) {
+        assert_int_equal(now.found, 0);
+        TRY(pause_end(settings.state, PAUSE_INGEST, WHY));
+        p->step = 1;
+    }
+    return now.state == EX_COMING && now.placed == 1;
+}
+
+static void a_pause_in_the_middle(void **state)
+{
+    (void)state;
+    struct transfer t;
+    struct pausing p = {.t = &t};
+    transfer_begin(&t, &plain, "exp_9001");
+    transfer_send(&t, 0, end_of_ccd(&t, 11));
+    run_until(paused_in_the_middle, &p, "delivered");
+    assert_int_equal(p.step, 4);
+    assert_int_equal(exposure_named("exp_9001").placed, 2);
+    transfer_end(&t);
+    /* Paused before: nothing is begun, until it ends. */
+    TRY(pause_set(settings.state, PAUSE_INGEST, "", WHY));
+    struct recipe another = {.name = "exp_9002", .seed = 2};
+    transfer_begin(&t, &another, "exp_9002");
+    transfer_send(&t, 0, end_of_ccd(&t, 11));
+    struct pausing q = {.t = &t};
+    run_until(not_begun, &q, "resumed");
     transfer_end(&t);
 }
 
@@ -560,6 +637,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_ccd_is_placed_before_the_rest_is_there),
         TEST(it_ends_while_the_agent_runs),
+        TEST(a_pause_in_the_middle),
         TEST(what_is_given_up_is_withdrawn),
         TEST(files_of_a_visit_come_side_by_side),
         TEST(a_wrong_digest_withdraws),

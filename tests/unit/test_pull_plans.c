@@ -245,6 +245,24 @@ static void use_sums_and_copies(void)
     OK(catalogue_drop_copy(cat, c.path, &why));
 }
 
+static bool any_moment(void *ctx, int64_t at_ns)
+{
+    (void)ctx;
+    (void)at_ns;
+    return true;
+}
+
+static void use_held(void)
+{
+    struct waiting_counts counts;
+    pick((struct catalogue_pick){.states = 1u << EX_STORED, .due_ns = 7, .by_age = true});
+    OK(catalogue_jobs_next(cat, any_job, NULL, &why));
+    OK(catalogue_note_begun(cat, 1, 7, &why));
+    OK(catalogue_begun(cat, 1, 1, 9, any_moment, NULL, &why));
+    OK(catalogue_forget_begun(cat, 1, &why));
+    OK(catalogue_waiting(cat, 9, &counts, &why));
+}
+
 static void use_all(void)
 {
     struct exposure x = {.bundle = "bundles/ut160901/e1.tar", .name = "e1", .night = "ut160901",
@@ -254,6 +272,7 @@ static void use_all(void)
     use_rows(&x);
     use_bundles_and_requests(&x);
     use_sums_and_copies();
+    use_held();
     OK(catalogue_remove(cat, x.id, &why));
 }
 

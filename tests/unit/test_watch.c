@@ -483,6 +483,64 @@ static void too_few_watches_fall_back_to_looking(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* A receiver that takes 0.1 ms a file: the loop has its turn all the same. The gaps between two
+ * turns are of this thread's own time, so that what else runs on the machine does not matter. */
+struct beat {
+    struct scene *s;
+    struct loop_timer *timer;
+    int64_t last, longest;
+    int files, turns;
+    bool made;
+};
+
+static void slow(void *ctx, const char *path, enum watch_hint hint)
+{
+    struct beat *b = ctx;
+    (void)hint;
+    int64_t end = clock_thread_cpu() + NS_PER_MS / 10;
+    while (clock_thread_cpu() < end)
+        ;
+    b->files++;
+    if (strstr(path, "/made/"))
+        loop_stop(b->s->l);
+}
+
+static void on_beat(void *ctx)
+{
+    struct beat *b = ctx;
+    int64_t now = clock_thread_cpu();
+    b->longest = now - b->last > b->longest ? now - b->last : b->longest;
+    b->last = now;
+    b->turns++;
+    if (b->files > 0 && !b->made) { /* while it is scanned */
+        make(b->s, "made");
+        put(b->s, "made/x.fits");
+        b->made = true;
+    }
+}
+
+static void a_large_tree_blocks_nobody(void **state)
+{
+    struct scene *s = *state;
+    struct beat b = {.s = s};
+    char name[64];
+    for (int i = 0; i < 3000; i++) {
+        snprintf(name, sizeof name, "%05d.fits", i);
+        put(s, name);
+    }
+    b.timer = loop_timer_new(s->l, on_beat, &b);
+    assert_int_equal(watch_open(s->l, &s->options, slow, &b, &s->w, &why), ST_OK);
+    loop_timer_set(b.timer, 0, 1);
+    b.last = clock_thread_cpu();
+    run(s, NULL, 20000);
+    loop_timer_free(&b.timer);
+    assert_int_equal(b.files, 3001);
+    print_message("3000 files, 0.3 s: %d turns, the longest %.1f ms\n", b.turns,
+                  (double)b.longest / NS_PER_MS);
+    assert_true(b.turns > 10);
+    assert_true(b.longest < 50 * NS_PER_MS);
+}
+
 static void an_unreadable_directory_is_said_once(void **state)
 {
     struct scene *s = *state;
@@ -514,7 +572,7 @@ int main(void)
         T(a_directory_renamed_inside_keeps_reporting), T(flat_means_flat),
         T(a_vanished_directory_is_said_once_and_found_again),
         T(a_lost_event_is_made_good_by_the_rescan), T(an_overflow_loses_nothing),
-        T(too_few_watches_fall_back_to_looking), T(an_unreadable_directory_is_said_once),
+        T(a_large_tree_blocks_nobody), T(too_few_watches_fall_back_to_looking), T(an_unreadable_directory_is_said_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 #include <string.h>
 
 #include "common/fsutil.h"
@@ -136,12 +138,61 @@ static void entered_before_it_is_read(void **state)
     assert_int_equal(watch_tree(&w, scratch_path(&scratch, "none", path)), ENOENT);
 }
 
+#define NAMES 9000 /* more than are sorted at once */
+
+struct roll {
+    int next, wrong;
+};
+
+static void called(void *ctx, const char *path)
+{
+    struct roll *r = ctx;
+    int n = -1;
+    sscanf(path + strlen(scratch.dir), "/n%d.fits", &n);
+    r->wrong += n != r->next++;
+}
+
+/* However short the slices: each name once, in order, and what is added meanwhile, too. */
+static void a_large_folder_in_slices(void **state)
+{
+    (void)state;
+    struct roll r = {0};
+    char path[4096], name[32];
+    int slices = 0;
+    struct walker w = {.recursive = true, .patterns = "n*.fits", .file = called, .ctx = &r};
+    for (int i = 0; i < NAMES; i++) {
+        snprintf(name, sizeof name, "n%05d.fits", (i * 7919) % NAMES);
+        int fd = open(scratch_path(&scratch, name, path), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        assert_true(fd >= 0);
+        close(fd);
+    }
+    make("late");
+    put("late/nothing.fits");
+    struct walk *k = walk_begin(&w);
+    assert_non_null(k);
+    assert_int_equal(walk_add(k, scratch.dir), 0);
+    while (!walk_go(k, 0)) /* a name further each time */
+        if (slices++ == 100)
+            assert_int_equal(walk_add(k, scratch_path(&scratch, "gone", path)), 0);
+    assert_int_equal(walk_error(k), 0);
+    assert_true(slices > 2 * NAMES);
+    assert_true(r.next == NAMES + 1 && r.wrong == 1); /* late/nothing.fits has no number */
+    walk_end(&k);
+    /* Given up in the middle. */
+    assert_non_null(k = walk_begin(&w));
+    assert_int_equal(walk_add(k, scratch.dir), 0);
+    for (int i = 0; i < NAMES + 100; i++)
+        assert_false(walk_go(k, 0));
+    walk_end(&k);
+    assert_null(k);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(patterns), T(breadth_first_in_order_of_names), T(a_directory_that_is_none),
-        T(entered_before_it_is_read),
+        T(entered_before_it_is_read), T(a_large_folder_in_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
