@@ -91,8 +91,8 @@ struct journal_counts {
 };
 enum status journal_count(struct journal *j, int64_t request, struct journal_counts *out,
                           struct fault *why);
-/* The same of one state, the files of an exposure that have one reason told as one: the newest of
- * them, and how many they are. */
+/* The same of one state, where there is a reason to tell; the files of an exposure that have the same
+ * one as one: the newest of them, and how many they are. */
 typedef bool journal_told_fn(void *ctx, const struct exposure *e, int64_t files);
 enum status journal_tell(struct journal *j, int state, int limit, journal_told_fn *fn, void *ctx,
                          struct fault *why);

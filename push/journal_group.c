@@ -136,7 +136,7 @@ enum status journal_tell(struct journal *j, int state, int limit, journal_told_f
     struct tell t = {fn, ctx};
     return db_each(j->db, why, take_told, &t,
                    "SELECT " JOURNAL_COLUMNS ", count(*), max(id) FROM exposures WHERE state = ?"
-                   " GROUP BY CASE grp WHEN '' THEN id ELSE grp END, reason"
+                   " AND (reason != '' OR state = 'parked') GROUP BY CASE grp WHEN '' THEN id ELSE grp END, reason"
                    " ORDER BY max(id) DESC LIMIT ?",
                    "si", exposure_state_names[state], limit ? (int64_t)limit : INT64_MAX);
 }
