@@ -174,7 +174,8 @@ for point in drop-moved drop-stored drop-receipt drop-cleared; do
     wait "${PID[pull]}" 2>/dev/null
     unset "PID[pull]"
     start_pull
-    eventually "killed at $point: delivered after a restart" 15 delivered "$name"
+    # Was nobody there when push looked, it looks again after half a minute.
+    eventually "killed at $point: delivered after a restart" 45 delivered "$name"
 done
 same "every bundle once" "$(find "$STORE/bundles" -name '*.tar' | wc -l)" $((number - 910001))
 
