@@ -11,7 +11,7 @@
 
 #define PIECE 262144
 
-static enum status copy_bytes(int from, struct fs_draft *d, struct fault *why)
+enum status fs_draft_fill(struct fs_draft *d, int from, struct fault *why)
 {
     unsigned char piece[PIECE];
     for (;;) {
@@ -73,7 +73,7 @@ enum status fs_copy_file(struct fs_copy *c, struct fault *why)
         if (st != ST_WAIT)
             goto out;
         c->way = FS_COPIED;
-        st = copy_bytes(from, &d, why);
+        st = fs_draft_fill(&d, from, why);
     }
     if (st == ST_OK)
         st = give_name(c, &was, &d, why);

@@ -57,6 +57,8 @@ struct fs_draft {
 };
 enum status fs_draft_open(struct fs_draft *d, const char *path, struct fault *why);
 enum status fs_draft_publish(struct fs_draft *d, bool keep, struct fault *why);
+/* Writes all that can be read from this descriptor, from where it stands. RETRY when it cannot be read. */
+enum status fs_draft_fill(struct fs_draft *d, int from, struct fault *why);
 void fs_draft_drop(struct fs_draft *d); /* removes the draft; harmless after publish */
 
 /* draft + write + publish in one. */

@@ -10,8 +10,8 @@
 #include "common/log.h"
 #include "pull/place.h"
 
-#define VERSIONS 1000
 #define PIECE 262144
+#define VERSIONS 1000
 
 enum place_conflict place_conflict_of(const char *word)
 {
@@ -156,22 +156,6 @@ enum status place_write(struct place_file *p, const struct buf *file, struct fau
     return ST_OK;
 }
 
-static enum status copy_into(int from, struct fs_draft *d, struct fault *why)
-{
-    unsigned char piece[PIECE];
-    for (;;) {
-        ssize_t n = read(from, piece, sizeof piece);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fault_errno(why, ST_RETRY, "cannot read the placed file again");
-        if (n == 0)
-            return ST_OK;
-        if (fs_write_all(d->fd, piece, (size_t)n) != 0)
-            return fault_errno(why, fs_write_grade(errno), "cannot write '%s'", d->path);
-    }
-}
-
 static enum status mirror_copy(const char *path, const char *to, bool keep, struct fault *why)
 {
     struct fs_draft d = {.fd = -1};
@@ -180,7 +164,7 @@ static enum status mirror_copy(const char *path, const char *to, bool keep, stru
         return fault_errno(why, ST_RETRY, "cannot open '%s'", path);
     enum status st = fs_draft_open(&d, to, why);
     if (st == ST_OK)
-        st = copy_into(from, &d, why);
+        st = fs_draft_fill(&d, from, why);
     if (st == ST_OK)
         st = fs_draft_publish(&d, keep, why);
     fs_draft_drop(&d);

@@ -9,7 +9,6 @@
 
 #include "common/fsutil.h"
 
-#define PIECE 262144
 
 /* ---- what the command is given ---- */
 
@@ -103,22 +102,6 @@ static bool is_taken(const char *rel)
     return false;
 }
 
-static enum status copy(int from, struct fs_draft *to, struct fault *why)
-{
-    unsigned char piece[PIECE];
-    for (;;) {
-        ssize_t n = read(from, piece, sizeof piece);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fault_errno(why, ST_RETRY, "cannot read what the job left");
-        if (n == 0)
-            return ST_OK;
-        if (fs_write_all(to->fd, piece, (size_t)n) != 0)
-            return fault_errno(why, fs_write_grade(errno), "cannot write '%s'", to->path);
-    }
-}
-
 static enum status bring(const char *path, const char *folder, const char *rel, struct fault *why)
 {
     char to[PULL_PATH], above[PULL_PATH];
@@ -133,7 +116,7 @@ static enum status bring(const char *path, const char *folder, const char *rel, 
     if (st == ST_OK)
         st = fs_draft_open(&draft, to, why);
     if (st == ST_OK)
-        st = copy(from, &draft, why);
+        st = fs_draft_fill(&draft, from, why);
     if (st == ST_OK)
         st = fs_draft_publish(&draft, false, why);
     fs_draft_drop(&draft);
