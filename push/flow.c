@@ -150,7 +150,8 @@ void flow_restart(struct flow *f, struct exposure *e, const struct fault *why)
 
 /* ---- the engine ---- */
 
-static void set_timer(struct flow *f)
+/* A row that became due while the turn went on was seen by none of its steps. */
+static void set_timer(struct flow *f, int64_t turn_ns)
 {
     struct fault why;
     int64_t due = INT64_MAX, ms = -1, held_ms = (f->hold_mono - clock_mono()) / NS_PER_MS;
@@ -158,7 +159,7 @@ static void set_timer(struct flow *f)
         loop_timer_set(f->timer, held_ms + 1, 0);
         return;
     }
-    if (journal_next_due(f->o.journal, f->o.only_request, &due, &why) != ST_OK) {
+    if (journal_next_due(f->o.journal, turn_ns, f->o.only_request, &due, &why) != ST_OK) {
         flow_trouble(f, &why);
         return;
     }
@@ -182,6 +183,7 @@ static void set_timer(struct flow *f)
 static void turn(void *ctx)
 {
     struct flow *f = ctx;
+    int64_t began = clock_wall();
     f->poked = false;
     if (f->closing || f->fatal || flow_flush(f) != ST_OK)
         return;
@@ -192,7 +194,7 @@ static void turn(void *ctx)
         steps_tidy(f);
     }
     if (!f->fatal && !f->poked)
-        set_timer(f);
+        set_timer(f, began);
 }
 
 void flow_poke(struct flow *f)

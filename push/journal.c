@@ -304,14 +304,14 @@ enum status journal_due(struct journal *j, enum exposure_state state, int64_t re
                    request, (int64_t)limit);
 }
 
-enum status journal_next_due(struct journal *j, int64_t request, int64_t *due_ns,
+enum status journal_next_due(struct journal *j, int64_t after_ns, int64_t request, int64_t *due_ns,
                              struct fault *why)
 {
     return db_int(j->db, why, due_ns, INT64_MAX,
                   "SELECT min(due_ns) FROM exposures"
                   " WHERE state IN ('seen', 'partial', 'ready', 'sending', 'stored')"
                   " AND due_ns > ? AND (? = 0 OR request = ?)",
-                  "iii", clock_wall(), request, request);
+                  "iii", after_ns, request, request);
 }
 
 enum status journal_all_due(struct journal *j, struct fault *why)

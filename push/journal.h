@@ -72,9 +72,9 @@ enum status journal_cadence(struct journal *j, const struct camera *camera, int6
 enum status journal_youngest(struct journal *j, int64_t *date_ns, struct fault *why);
 /* Bytes of a bundle over those of its file, of the last few; 0: not known. */
 enum status journal_shrink(struct journal *j, double *share, struct fault *why);
-/* The earliest due_ns that is still to come, of a row that is neither done nor parked;
- * INT64_MAX: none. */
-enum status journal_next_due(struct journal *j, int64_t request, int64_t *due_ns,
+/* The earliest due_ns after after_ns, when the rows were last looked at, of a row that is neither
+ * done nor parked; INT64_MAX: none. */
+enum status journal_next_due(struct journal *j, int64_t after_ns, int64_t request, int64_t *due_ns,
                              struct fault *why);
 /* Nothing waits any longer: for the start of the agent. */
 enum status journal_all_due(struct journal *j, struct fault *why);
