@@ -17,6 +17,7 @@ dies_at() {
     [ "$agent" = push ] && start_pull || start_push
     if ! wait_for 30 died "$agent"; then
         fail "$point: the $agent agent passes there"
+        kill -KILL "${PID[$agent]}"
     fi
     wait "${PID[$agent]}" 2>/dev/null
     unset "PID[$agent]"
@@ -30,6 +31,7 @@ arrived() {
     push_states | grep -q "^$1 done\$" && pull_states | grep -q "^$1 done\$"
 }
 
+# gathered: only with one file a ccd (33_hsc)
 points=${POINTS:-$(grep -hoE 'crash_point\("[a-z:]+"\)|"(push|pull):[a-z]+"' "$TOP"/push/*.c "$TOP"/pull/*.c |
     grep -oE '(push|pull):[a-z]+' | sort -u | grep -vE "parked|receive|exact|early|gathered")}
 echo "# points: $(echo $points)"
