@@ -145,6 +145,18 @@ enum status deliver_add(struct deliver *d, const char *path, enum exposure_origi
     return st;
 }
 
+/* Delivered before it was known, or by a profile that said otherwise, whose file it is. */
+static enum status regroup(struct deliver *d, struct exposure *row, const struct exposure *what,
+                           struct fault *why)
+{
+    bool same = strcmp(row->group, what->group) == 0 && row->group_ccd == what->group_ccd;
+    if (row->state != EXPOSURE_DONE || same)
+        return ST_OK;
+    memcpy(row->group, what->group, sizeof row->group);
+    row->group_ccd = what->group_ccd;
+    return journal_save(d->journal, row, why);
+}
+
 enum status deliver_held(struct deliver *d, const struct exposure *what, struct fault *why)
 {
     struct exposure e = *what, row;
@@ -163,8 +175,8 @@ enum status deliver_held(struct deliver *d, const struct exposure *what, struct 
     if (st != ST_OK)
         return st;
     st = journal_by_version(d->journal, e.path, &e.file, &row, &found, why);
-    if (st == ST_OK && !found)
-        st = journal_add(d->journal, &e, why);
+    if (st == ST_OK)
+        st = found ? regroup(d, &row, what, why) : journal_add(d->journal, &e, why);
     if (st == ST_OK)
         return journal_commit(d->journal, why);
     journal_rollback(d->journal);

@@ -96,6 +96,10 @@ eventually "its jobs are made when the agent is back" 20 is_done HSCA1300
 same "once" "$(jobs_of HSCA1300)" 1
 same "nothing is parked any more" "$(push_count parked)" 0
 
+sed -i 's/^bad_ccds = 5/bad_ccds = 4-5/' "$WORK/four.conf"
+kill -HUP "${PID[push]}"
+eventually "a profile's lists hold at a reload" 10 grep -q 'in force now: group.bad_ccds ' "$NEAR/push.log"
+
 again camera.profile="$WORK/ship.conf" watch.proposals="2024A-0000,o15999" watch.last_exposure=1550
 eventually "a proposal that is wanted now is shipped" 30 push_has 112 done
 visit 1500 5

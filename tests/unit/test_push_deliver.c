@@ -111,6 +111,37 @@ static struct exposure row_of(const char *path)
     return e;
 }
 
+/* Whether the journal did not know of it, or by a profile that said otherwise. */
+static void test_what_the_far_end_holds(void **state)
+{
+    char path[4096];
+    struct exposure e;
+    struct journal_group g;
+    (void)state;
+    make_file("a.fits", 0, path);
+    assert_true(intake_fill(&e, path, 0));
+    snprintf(e.group, sizeof e.group, "V12");
+    memset(e.source_sha256, 'a', 64);
+    e.group_ccd = 3;
+    OK(deliver_held(d, &e, &why));
+    assert_int_equal(row_of(path).state, EXPOSURE_DONE);
+    assert_string_equal(row_of(path).source_sha256, e.source_sha256);
+    OK(journal_group(deliver_journal(d), "V12", &g, &why));
+    assert_true(g.has[3] && g.released);
+    snprintf(e.group, sizeof e.group, "V14");
+    OK(deliver_held(d, &e, &why));
+    OK(journal_group(deliver_journal(d), "V14", &g, &why));
+    assert_true(g.has[3] && g.released);
+    OK(journal_group(deliver_journal(d), "V12", &g, &why));
+    assert_false(g.has[3]);
+    struct exposure waits = row_of(path);
+    waits.state = EXPOSURE_PARTIAL;
+    OK(journal_save(deliver_journal(d), &waits, &why));
+    e.group_ccd = 4;
+    OK(deliver_held(d, &e, &why));
+    assert_int_equal(row_of(path).group_ccd, 3); /* the agent's business */
+}
+
 static void test_rows(void **state)
 {
     char path[4096];
@@ -218,7 +249,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_paths), T(test_rows), T(test_nobody_listens),
+        T(test_paths), T(test_what_the_far_end_holds), T(test_rows), T(test_nobody_listens),
         T(test_what_cannot_be_sent_is_told), T(test_nothing_to_do), cmocka_unit_test(test_the_bar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
