@@ -75,7 +75,7 @@ enum status retire_exposure(struct agent *a, struct exposure *x, struct fault *w
         st = jobs_below(x, to, why);
     if (st == ST_OK)
         st = move_jobs(a, from, to, why);
-    crash_point("pull:jobsmoved");
+    crash_point("pull:jobs-moved");
     if (st == ST_OK)
         st = write_rows(a, x, from, to, why);
     if (st == ST_OK)

@@ -134,7 +134,7 @@ static void a_crash_between_the_steps_is_mended(void **state)
     store_as(&b, NIGHT, b.name);
     pid_t pid = fork();
     if (pid == 0) {
-        setenv("SKYFERRY_CRASH_AT", "pull:jobsmoved", 1);
+        setenv("SKYFERRY_CRASH_AT", "pull:jobs-moved", 1);
         run_agent(2);
         _exit(0);
     }
