@@ -22,6 +22,8 @@
 #endif
 #define RTO_MAX_MS 1000
 #define UNSENT_MAX 32768
+#define PATIENCE_NS (5 * NS_PER_S / 2) /* after the last knock; each unanswered socket sends a SYN a
+                                       * second, which in an hour would be a storm */
 #define KNOCKS 4
 
 /* A name lookup in a thread of its own. getaddrinfo may take half a minute when the name
@@ -110,11 +112,16 @@ static void tune(int fd, const struct net_target *to)
     set_number(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
     /* What waits in the kernel can neither be overtaken nor given to another lane. */
     set_number(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX);
-    /* After a cut TCP tries again at ever longer intervals; newer kernels let us bound them. */
-    set_number(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, RTO_MAX_MS);
     if (to->congestion && strcmp(to->congestion, "system") != 0)
         (void)!setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, to->congestion,
                           (socklen_t)strlen(to->congestion));
+}
+
+/* Once it is made. After a cut TCP tries again at ever longer intervals; newer kernels let us
+ * bound them. */
+static void keep_trying(int fd)
+{
+    set_number(fd, IPPROTO_TCP, TCP_RTO_MAX_MS, RTO_MAX_MS);
 }
 
 /* The sockets on which an answer is awaited, the oldest first. */
@@ -186,6 +193,7 @@ static enum status listen_at(struct knocks *k, int64_t until, int stop_fd, int *
     if (winner >= 0) {
         *fd = k->fd[winner];
         k->fd[winner] = k->fd[--k->count];
+        keep_trying(*fd);
     }
     return ST_OK;
 }
@@ -197,7 +205,7 @@ static enum status connect_any(const struct addrinfo *all, const struct net_targ
     struct knocks k = {.addresses = 0};
     const struct addrinfo *next = all;
     enum status st = ST_OK;
-    int64_t due = 0;
+    int64_t due = 0, patience = 0;
     for (const struct addrinfo *a = all; a; a = a->ai_next)
         k.addresses++;
     *fd = -1;
@@ -208,12 +216,17 @@ static enum status connect_any(const struct addrinfo *all, const struct net_targ
             st = ST_RETRY;
         } else if (now >= deadline) {
             st = fault(why, ST_RETRY, "no connection: no answer in time");
-        } else if (now >= due || k.count == 0) {
+        } else if (now >= due || (k.count == 0 && k.refused > 0)) {
             knock(&k, next, to);
             next = next->ai_next ? next->ai_next : all;
             due = now + to->knock_ns;
+            patience = now + PATIENCE_NS;
+        } else if (now >= patience && k.count > 0) {
+            while (k.count > 0)
+                knock_end(&k, 0);
         } else {
-            st = listen_at(&k, due < deadline ? due : deadline, stop_fd, fd);
+            int64_t until = k.count > 0 && patience < due ? patience : due;
+            st = listen_at(&k, until < deadline ? until : deadline, stop_fd, fd);
         }
     }
     while (k.count > 0)
