@@ -305,7 +305,8 @@ static bool local_poll(struct job_runner *r, struct job_end *out)
             continue;
         *out = (struct job_end){.id = j->id, .cancelled = j->cancelled};
         out->ok = !j->ending[0] && j->how.si_code == CLD_EXITED && j->how.si_status == 0;
-    out->exit_status =
+        out->limited = j->ending[0] != '\0';
+        out->exit_status =
             j->how.si_code == CLD_EXITED ? j->how.si_status : 128 + j->how.si_status;
         words_for(j, out->words, sizeof out->words);
         *p = j->next;

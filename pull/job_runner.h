@@ -39,6 +39,7 @@ struct job_end {
     int64_t id;
     bool ok;         /* exit status 0 */
     bool cancelled;  /* ended because jobs_cancel asked */
+    bool limited;    /* local: ended for its time or its output, by us */
     char words[256]; /* "exit status 3", "ended after 300 s, its time limit", ... */
     int exit_status; /* 128 and the signal's number after a signal; -1 not known */
     /* Batch systems only. */

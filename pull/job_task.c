@@ -1,6 +1,7 @@
 #include "pull/job_task.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +45,9 @@ enum status task_order(const struct job_order *o, const char *runner, const char
             return fault_errno(why, ST_RETRY, "cannot remove the old '%s'", path);
     }
     json_t *root = json_object(), *argv = json_array();
+    bool whole = true;
     for (int i = 0; o->argv[i]; i++)
-        json_array_append_new(argv, json_string(o->argv[i]));
+        whole = json_array_append_new(argv, json_string(o->argv[i])) == 0 && whole;
     task_set(root, "runner", runner);
     task_set(root, "key", key);
     task_set(root, "program", o->program);
@@ -56,7 +58,9 @@ enum status task_order(const struct job_order *o, const char *runner, const char
     json_object_set_new(root, "output_max", json_integer(o->output_max));
     if (o->decode)
         json_object_set_new(root, "decode", json_loads(o->decode, 0, NULL));
-    enum status st = task_save(o->folder, "task.json", root, false, why);
+    enum status st = whole ? task_save(o->folder, "task.json", root, false, why)
+                           : fault(why, ST_REJECT, "the job's command cannot be written down: an "
+                                   "argument is no UTF-8 ([jobs] command)");
     json_decref(root);
     return st;
 }
@@ -97,6 +101,10 @@ bool task_look(const char *folder, const char *key, struct task_report *out)
 {
     static const char *const files[] = {"ended.json", "claim.json"};
     bool found = false;
+    /* Over NFS, opening the folder asks the server whether what was not there is there now. */
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
     for (int i = 0; i < 2 && !found; i++) {
         json_t *o = task_load(folder, files[i]);
         found = o && strcmp(task_text(o, "key"), key) == 0;
@@ -111,6 +119,8 @@ bool task_look(const char *folder, const char *key, struct task_report *out)
 
 struct node_task {
     const char *folder, *key;
+    char run[TASK_KEY]; /* this process among all that ever came for the job */
+    int restart;        /* how often Slurm put the task back; -1: it is not told */
     struct task_report report;
     struct loop *loop;
     struct job_runner *runner;
@@ -125,6 +135,8 @@ static json_t *report_json(const struct node_task *t)
     const struct task_report *r = &t->report;
     json_t *o = json_object();
     task_set(o, "key", t->key);
+    task_set(o, "run", t->run);
+    json_object_set_new(o, "restart", json_integer(t->restart));
     task_set(o, "batch", r->batch);
     task_set(o, "node", r->node);
     json_object_set_new(o, "started_ns", json_integer(r->started_ns));
@@ -139,8 +151,10 @@ static json_t *report_json(const struct node_task *t)
 }
 
 /* Who we are for the batch system: Slurm's array and task, or what PBS calls the job. */
-static void introduce(struct task_report *r)
+static void introduce(struct node_task *t)
 {
+    struct task_report *r = &t->report;
+    const char *restart = getenv("SLURM_RESTART_COUNT"); /* not set: never */
     const char *array = getenv("SLURM_ARRAY_JOB_ID"), *task = getenv("SLURM_ARRAY_TASK_ID");
     const char *pbs = getenv("PBS_JOBID"), *node = getenv("SLURMD_NODENAME");
     if (array && task)
@@ -154,26 +168,60 @@ static void introduce(struct task_report *r)
         r->node[0] = '\0';
     r->node[sizeof r->node - 1] = '\0';
     r->started_ns = clock_wall();
+    t->restart = !array || !task ? -1 : restart ? (int)strtol(restart, NULL, 10) : 0;
+}
+
+/* The order and the claim are still ours? A node that was given up may have come back. */
+static bool is_ours(const struct node_task *t)
+{
+    json_t *order = task_load(t->folder, "task.json"), *mine = task_load(t->folder, "claim.json");
+    bool is = order && strcmp(task_text(order, "key"), t->key) == 0 && mine &&
+              strcmp(task_text(mine, "run"), t->run) == 0;
+    json_decref(order);
+    json_decref(mine);
+    return is;
+}
+
+/* May this claim be taken over? That of another submission may: the order is ours. One of this
+ * submission only when the batch system put the same task back, and that has no end yet. */
+static bool is_over(const struct node_task *t, const json_t *other, struct fault *why)
+{
+    if (strcmp(task_text(other, "key"), t->key) != 0)
+        return true;
+    if (strcmp(task_text(other, "batch"), t->report.batch) != 0 ||
+        (t->restart >= 0 && t->restart <= task_int(other, "restart"))) {
+        fault(why, ST_REJECT, "this job was taken by %s on %s already: it is not run twice",
+              task_text(other, "batch"), task_text(other, "node"));
+        return false;
+    }
+    json_t *end = task_load(t->folder, "ended.json");
+    bool ended = end && strcmp(task_text(end, "key"), t->key) == 0 &&
+                 !json_is_true(json_object_get(end, "stopped"));
+    json_decref(end);
+    if (ended)
+        fault(why, ST_REJECT, "this job has ended already: it is not run again");
+    return !ended;
 }
 
 /* OK: it is ours to run. REJECT: somebody else's, in words. */
 static enum status claim(struct node_task *t, struct fault *why)
 {
+    enum status st = task_draw_key(t->run, why);
     json_t *mine = report_json(t), *other = NULL;
     char path[PULL_PATH];
-    enum status st = task_save(t->folder, "claim.json", mine, true, why);
-    if (st == ST_REJECT && (other = task_load(t->folder, "claim.json"))) {
-        bool again = strcmp(task_text(other, "key"), t->key) == 0 &&
-                     strcmp(task_text(other, "batch"), t->report.batch) == 0;
+    if (st == ST_OK)
+        st = task_save(t->folder, "claim.json", mine, true, why);
+    if (st == ST_REJECT && (other = task_load(t->folder, "claim.json")) &&
+        is_over(t, other, why)) {
         file_in(t->folder, "ended.json", path);
-        if (again && unlink(path) != 0 && errno != ENOENT)
+        st = task_save(t->folder, "claim.json", mine, false, why);
+        if (st == ST_OK && unlink(path) != 0 && errno != ENOENT)
             st = fault_errno(why, ST_RETRY, "cannot remove the old '%s'", path);
-        else if (again)
-            st = task_save(t->folder, "claim.json", mine, false, why);
-        else
-            st = fault(why, ST_REJECT, "this job was taken by %s on %s already: it is not run "
-                       "twice", task_text(other, "batch"), task_text(other, "node"));
     }
+    crash_point("task:claimed");
+    /* The order that was read may have given way to another before there was a claim. */
+    if (st == ST_OK && !is_ours(t))
+        st = fault(why, ST_REJECT, "this job was submitted again meanwhile: nothing is run");
     json_decref(mine);
     json_decref(other);
     return st;
@@ -202,15 +250,6 @@ static void on_late(void *ctx)
     struct node_task *t = ctx;
     t->late = true;
     loop_stop(t->loop);
-}
-
-/* The order is still ours? A node that was given up may have come back. */
-static bool is_ours(const struct node_task *t)
-{
-    json_t *order = task_load(t->folder, "task.json");
-    bool is = order && strcmp(task_text(order, "key"), t->key) == 0;
-    json_decref(order);
-    return is;
 }
 
 /* ---- decode, run, bring back ---- */
@@ -306,7 +345,7 @@ static void note_end(struct node_task *t, enum status st, const struct fault *wh
     r->ended_ns = clock_wall();
     r->ok = st == ST_OK && t->end.ok;
     r->exit_status = st == ST_OK ? t->end.exit_status : t->decode ? 1 : 127;
-    r->stopped = t->told || r->exit_status == 128 + SIGTERM;
+    r->stopped = !r->ok && (t->told || (r->exit_status == 128 + SIGTERM && !t->end.limited));
     pull_text(r->words, sizeof r->words, "%s", st != ST_OK ? why->text : t->end.words);
 }
 
@@ -336,7 +375,7 @@ int task_run(const char *folder, const char *key)
     struct fault why = {0};
     json_t *order = task_load(folder, "task.json");
     enum status st = ST_OK;
-    introduce(&t.report);
+    introduce(&t);
     if (!order || strcmp(task_text(order, "key"), key) != 0) {
         fprintf(stderr, "skyferry-pull: %s/task.json %s; nothing is run\n", folder,
                 order ? "is another submission's by now" : "cannot be read on this node");

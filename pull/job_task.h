@@ -5,8 +5,9 @@
  *   ended.json  how it ended, written last
  * With [decode] where = job the order lists the ccds that the task decodes and places first
  * (pull/task_decode.h), and ended.json what became of them.
- * A task that was requeued has the name it had, and takes its claim over. Nothing else is shared
- * between node and daemon. */
+ * A task that was requeued has the name it had and, with Slurm, a higher count of restarts: it
+ * takes its claim over. Who does not have the claim any more writes no end. Nothing else is
+ * shared between node and daemon. */
 #ifndef SKYFERRY_PULL_JOB_TASK_H
 #define SKYFERRY_PULL_JOB_TASK_H
 
@@ -17,7 +18,7 @@
 struct task_report {
     char batch[32], node[64]; /* "1234_2" */
     int64_t started_ns, ended_ns; /* ended_ns 0: it runs */
-    bool ok, stopped; /* stopped: from outside, so that it may be put in the queue again */
+    bool ok, stopped; /* stopped: failed, from outside: it may be put in the queue again */
     int exit_status;
     char words[256];
 };
