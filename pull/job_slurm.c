@@ -47,14 +47,14 @@ void slurm_soon(struct slurm *q)
 }
 
 /* A claim tells that Slurm took the array, and an end that was not forced from outside is one. */
-static void read_folder(struct slurm_array *a, struct slurm_task *t)
+void slurm_read(struct slurm_array *a, struct slurm_task *t)
 {
     struct task_report r;
     char id[BATCH_ID];
     if (t->ended || !t->released || !task_look(t->folder, a->key, &r))
         return;
     pull_text(t->claimed, sizeof t->claimed, "%s", r.batch);
-    if ((a->phase == SLURM_UNSURE || a->phase == SLURM_SUBMITTING) && r.batch[0]) {
+    if (a->phase != SLURM_GATHERING && a->phase != SLURM_QUEUED && r.batch[0]) {
         a->owner->dialect->array_name(r.batch, id);
         slurm_known(a, id);
     }
@@ -62,7 +62,7 @@ static void read_folder(struct slurm_array *a, struct slurm_task *t)
     if (r.ended_ns == 0 && t->end.started_ns != r.started_ns)
         slurm_news(t, "RUNNING", r.node);
     t->end.started_ns = r.started_ns;
-    if (r.ended_ns == 0 || r.stopped)
+    if (r.ended_ns == 0 || (r.stopped && !r.ok))
         return;
     t->end.ok = r.ok;
     t->end.exit_status = r.exit_status;
@@ -123,7 +123,7 @@ void slurm_tick(struct slurm *q)
         if (a->phase == SLURM_GATHERING)
             a->phase = SLURM_DUE;
         for (struct slurm_task *t = a->tasks; t; t = t->next)
-            read_folder(a, t);
+            slurm_read(a, t);
         if (a->phase == SLURM_DUE && now >= a->due && gate_lets_submit(q->gate, a->let)) {
             a->let = 0;
             slurm_submit(a);

@@ -37,6 +37,7 @@ struct slurm_task {
     bool told;                   /* by the squeue that is being read */
     bool news;
     int strange;            /* answers in a row in which the queue thought it over or unknown */
+    int64_t silent_since;   /* clock_mono: over, and seemingly well, without a word; 0: not */
     struct batch_said said; /* the last that the queue told of its being over */
     struct job_end end;
 };
@@ -95,6 +96,8 @@ void slurm_ask(struct slurm *q);
 /* job_slurm.c: what the others tell of a task, and its name: whoever claimed it, else ours. */
 void slurm_task_name(const struct slurm_array *a, const struct slurm_task *t, char out[BATCH_ID]);
 void slurm_news(struct slurm_task *t, const char *state, const char *node);
+/* Takes over what the task's folder tells. */
+void slurm_read(struct slurm_array *a, struct slurm_task *t);
 void slurm_ended(struct slurm *q, struct slurm_task *t);
 void slurm_soon(struct slurm *q);
 /* One tick of the clock: folders are read, what is due is submitted, what is to be asked asked. */

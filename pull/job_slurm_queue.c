@@ -11,6 +11,7 @@
 
 #define PROBE_S 20
 #define BATCH_ASK_MORE 1
+#define SILENT_S 120 /* what a folder tells may be seen late over a network */
 #define TWICE 2 /* answers in a row: files may come late over a network, and so may a submission */
 
 /* ---- the end of a task that its own folder does not tell ---- */
@@ -32,9 +33,27 @@ static void describe(const struct slurm_array *a, struct slurm_task *t,
                    : "");
 }
 
+/* It may have ended well, and its word of that only be seen late; not for ever. */
+static bool may_be_late(struct slurm *q, struct slurm_task *t, const struct batch_said *said)
+{
+    bool well = strncmp(said->state, "COMPLETED", 9) == 0 || strcmp(said->state, "FINISHED") == 0;
+    if (t->cancelled || (said->state[0] && !(well && said->exit_status == 0)))
+        return false;
+    if (!t->silent_since)
+        t->silent_since = q->now();
+    return q->now() - t->silent_since < SILENT_S * NS_PER_S;
+}
+
 static void judge(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said)
 {
     struct task_report r = {0};
+    char asked[BATCH_ID], name[BATCH_ID];
+    slurm_task_name(a, t, asked);
+    slurm_read(a, t);
+    slurm_task_name(a, t, name);
+    /* Another submission of this array may have it: then that one is asked after. */
+    if (t->ended || strcmp(asked, name) != 0 || may_be_late(a->owner, t, said))
+        return;
     bool told = task_look(t->folder, a->key, &r);
     if (!told)
         r = (struct task_report){0};
@@ -150,6 +169,7 @@ static void take_said(void *ctx, const struct batch_said *said)
                 continue;
             }
             t->strange = 0;
+            t->silent_since = 0;
             t->asked = false; /* it did not help: cancelled again */
             slurm_news(t, said->state, t->claimed[0] ? "" : said->node); /* the claim knows */
         }

@@ -37,6 +37,7 @@ struct model_task {
     int number;
     char state[16];
     int64_t begins, ends; /* seconds */
+    int64_t heard;        /* when its end is seen by the daemon's node; 0: it is */
     bool running, over;
 };
 
@@ -64,6 +65,7 @@ static struct model {
     const char *accounting;  /* sacct's answer; NULL: there is none */
     bool pbs;
     int task_s;              /* how long a task takes */
+    int words_late;          /* ended.json is seen so many seconds after the end */
     bool nodes_die;          /* tasks end without a word, in... */
     const char *dead_state;  /* ...this state */
     enum model_fault next;   /* of the next submission */
@@ -152,7 +154,17 @@ static inline void model_end(struct model_array *a, struct model_task *t, bool s
              "\"words\":\"\"}", a->key, me, (long long)(t->ends - model.task_s) * NS_PER_S,
              (long long)model_now(), stopped ? "false" : "true", stopped ? "true" : "false",
              stopped ? 143 : 0);
-    model_write(folder, "ended.json", text);
+    model_write(folder, model.words_late ? "late.json" : "ended.json", text);
+    t->heard = model.words_late ? model.now + model.words_late : 0;
+}
+
+static inline void model_hear(const struct model_array *a, struct model_task *t)
+{
+    char late[PULL_PATH + 32], path[PULL_PATH + 32];
+    snprintf(late, sizeof late, "%s/q%d/late.json", a->folder, t->number);
+    snprintf(path, sizeof path, "%s/q%d/ended.json", a->folder, t->number);
+    assert_int_equal(rename(late, path), 0);
+    t->heard = 0;
 }
 
 /* Put back into the queue while it runs, as by scontrol requeue or a preemption. */
@@ -363,6 +375,8 @@ static inline void model_step(void)
         for (int k = 0; k < model.arrays[i].count; k++) {
             struct model_array *a = &model.arrays[i];
             struct model_task *t = &a->tasks[k];
+            if (t->heard && t->heard <= model.now)
+                model_hear(a, t);
             if (t->running && t->ends <= model.now)
                 model_end(a, t, false);
             else if (!t->running && !t->over && a->arrives <= model.now &&

@@ -307,6 +307,20 @@ static void a_task_that_left_no_word_is_asked_about(void **state)
     stop();
 }
 
+static void an_end_that_is_seen_late_is_waited_for(void **state)
+{
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        start(k % 2);
+        model.words_late = 90;
+        model.forgets = k > 1;
+        begin(0, false);
+        until(DONE, 0, 2, 200);
+        assert_int_equal(run_once(0, 2), 0);
+        stop();
+    }
+}
+
 static void pbs_tells_of_a_task_that_left_no_word(void **state)
 {
     (void)state;
@@ -474,6 +488,7 @@ int main(void)
         cmocka_unit_test(a_requeued_task_is_the_same_job),
         cmocka_unit_test(a_preempted_task_waits_again),
         cmocka_unit_test(a_task_that_left_no_word_is_asked_about),
+        cmocka_unit_test(an_end_that_is_seen_late_is_waited_for),
         cmocka_unit_test(pbs_tells_of_a_task_that_left_no_word),
         cmocka_unit_test(what_is_cancelled_ends_and_runs_no_more),
         cmocka_unit_test(bad_nights_lose_and_double_nothing),
