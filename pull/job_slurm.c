@@ -12,6 +12,7 @@
 
 #define TICK_MS 1000
 #define SOON_MS 50
+#define MARGIN_S 5 /* a call of the daemon before us may live as long as its time limit, and be heard */
 
 /* ---- what is told of a task ---- */
 
@@ -39,6 +40,14 @@ void slurm_ended(struct slurm *q, struct slurm_task *t)
     t->end.cancelled = t->cancelled;
     t->end.news = false;
     q->wake(q->ctx);
+}
+
+void slurm_withdraw(struct slurm_array *a, struct slurm_task *t)
+{
+    task_withdraw(t->folder, a->key);
+    slurm_read(a, t);
+    if (!t->ended && !t->claimed[0])
+        slurm_ended(a->owner, t);
 }
 
 void slurm_soon(struct slurm *q)
@@ -258,7 +267,7 @@ static void slurm_cancel(struct job_runner *r, int64_t id)
         return;
     t->cancelled = true;
     if (a->phase <= SLURM_DUE)
-        slurm_ended(q, t); /* it was not submitted */
+        slurm_withdraw(a, t); /* it was not submitted */
     slurm_soon(q);
 }
 
@@ -284,7 +293,7 @@ static enum status slurm_adopt(struct job_runner *r, const struct job_order *o,
     t->released = true;
     pull_text(a->key, sizeof a->key, "%s", key);
     a->phase = a->id[0] ? SLURM_QUEUED : SLURM_UNSURE;
-    a->since = q->now();
+    a->since = q->now() + (q->s->slurm.call_seconds + MARGIN_S) * NS_PER_S;
     if (batch[0] && !a->id[0]) {
         q->dialect->array_name(batch, a->id);
         a->phase = SLURM_QUEUED;

@@ -99,6 +99,9 @@ void slurm_news(struct slurm_task *t, const char *state, const char *node);
 /* Takes over what the task's folder tells. */
 void slurm_read(struct slurm_array *a, struct slurm_task *t);
 void slurm_ended(struct slurm *q, struct slurm_task *t);
+/* A cancelled task that the batch system does not have: a submission of it that comes all the
+ * same runs nothing. One that was faster is cancelled as what runs. */
+void slurm_withdraw(struct slurm_array *a, struct slurm_task *t);
 void slurm_soon(struct slurm *q);
 /* One tick of the clock: folders are read, what is due is submitted, what is to be asked asked. */
 void slurm_tick(struct slurm *q);

@@ -136,7 +136,14 @@ static void probe(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
 /* By the id, or by the key in comment or name, for a site may rewrite either. */
 static bool is_array(const struct slurm_array *a, const struct batch_said *said)
 {
-    return strcmp(a->id, said->array) == 0 || strstr(said->sign, a->key) != NULL;
+    static const char ours[] = "skyferry ";
+    const char *other = strstr(said->sign, ours);
+    if (strstr(said->sign, a->key))
+        return true;
+    /* Numbers may begin anew: this one is another submission's. */
+    if (other && strspn(other + strlen(ours), "0123456789abcdef") == TASK_KEY - 1)
+        return false;
+    return strcmp(a->id, said->array) == 0;
 }
 
 /* Of two submissions of this array the one counts that has the task, or that we know of. */
@@ -155,9 +162,9 @@ static void take_said(void *ctx, const struct batch_said *said)
 {
     struct slurm *q = ctx;
     for (struct slurm_array *a = q->arrays; a; a = a->next) {
-        if (a->phase < SLURM_UNSURE || !is_array(a, said))
+        if (a->phase < SLURM_DUE || !is_array(a, said))
             continue;
-        if (a->phase == SLURM_UNSURE)
+        if (a->phase != SLURM_QUEUED)
             slurm_known(a, said->array);
         for (struct slurm_task *t = a->tasks; t; t = t->next) {
             if (!is_task(a, t, said))
@@ -181,10 +188,12 @@ static void miss(struct slurm *q, struct slurm_array *a)
 {
     if (q->asked_at <= a->since || ++a->misses < TWICE)
         return;
-    a->phase = SLURM_DUE;
     for (struct slurm_task *t = a->tasks; t; t = t->next)
         if (t->cancelled && !t->ended)
-            slurm_ended(q, t);
+            slurm_withdraw(a, t);
+    if (a->phase != SLURM_UNSURE || q->now() < a->due)
+        return; /* it is looked for until it may be submitted again */
+    a->phase = SLURM_DUE;
     log_info(AT(.stage = "job", .exposure = a->name), "%s does not have its jobs: submitted again",
              q->dialect->system);
 }

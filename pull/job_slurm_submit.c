@@ -143,10 +143,6 @@ void slurm_submit(struct slurm_array *a)
     b.count = list_tasks(a, numbers);
     if (b.count == 0)
         return;
-    /* A range may take in the numbers of those that were cancelled before they began. */
-    for (const struct slurm_task *t = a->tasks; t; t = t->next)
-        if (t->cancelled && t->ended)
-            task_withdraw(t->folder, a->key);
     enum status st = slurm_script(a->owner->s, a->folder, numbers[0], a->key, script, &why);
     if (st == ST_OK) {
         crash_point("slurm:before");

@@ -29,6 +29,7 @@ enum model_fault {
     TAKEN_DIED,   /* it has the job, and dies before it says so */
     TAKEN_HANGS,
     HANGS,        /* and has not got it */
+    SLEEPS,       /* it waits for a place, 40 s, and only then hands it over */
     TAKEN_LATER,  /* it fails; the job arrives all the same, some time after */
     TAKEN_BABBLES /* it has the job and says something else */
 };
@@ -304,12 +305,13 @@ static inline void model_submitted(struct model_call *c, const struct tool_order
     model.submissions++;
     c->answered_early = true;
     struct model_array *a = fault == REFUSED || fault == HANGS ? NULL
-                            : model_take(c, model.now + (fault == TAKEN_LATER ? 200 : 0));
+                            : model_take(c, model.now + (fault == TAKEN_LATER ? 200 : fault == SLEEPS ? 40
+                                                                                            : 0));
     c->late = fault == HANGS || fault == TAKEN_HANGS;
-    c->due = model.now + (c->late ? o->timeout_s : 1);
+    c->due = model.now + (c->late ? o->timeout_s : fault == SLEEPS ? 41 : 1);
     c->status = c->late || fault == TAKEN_DIED ? 137 : fault == REFUSED || fault == TAKEN_LATER;
     c->err = c->status ? "Socket timed out on send/recv operation" : "";
-    if (fault == FINE)
+    if (fault == FINE || fault == SLEEPS)
         buf_printf(out, model.pbs ? a->count > 1 ? id[1] : id[2] : id[0], a->id);
     else if (fault == TAKEN_BABBLES)
         buf_printf(out, "Submitted. Have a nice day\n");

@@ -307,6 +307,93 @@ static void a_task_that_left_no_word_is_asked_about(void **state)
     stop();
 }
 
+static void a_submission_that_outlives_the_daemon_is_waited_for(void **state)
+{
+    (void)state;
+    for (int pbs = 0; pbs < 2; pbs++) {
+        start(pbs);
+        model.next = SLEEPS;
+        begin(0, false);
+        seconds(5);
+        kill_daemon();
+        open_daemon();
+        until(DONE, 0, 2, 200);
+        assert_int_equal(model.submissions, 1);
+        assert_int_equal(run_once(0, 2), 0);
+        stop();
+    }
+}
+
+/* Lost, it seems, but what is to be submitted again has to wait: it is looked for meanwhile. */
+static void a_submission_that_arrives_before_the_next_is_the_one(void **state)
+{
+    (void)state;
+    for (int pbs = 0; pbs < 2; pbs++) {
+        start(pbs);
+        model.next = TAKEN_LATER;
+        begin(0, false);
+        seconds(5);
+        q->arrays->due = (model.now + 210) * NS_PER_S; /* as after many refusals */
+        until(DONE, 0, 2, 400);
+        assert_int_equal(model.submissions, 1);
+        assert_int_equal(run_once(0, 2), 0);
+        stop();
+    }
+}
+
+/* A claim tells that the array is there, whatever we wait for. */
+static void a_claim_counts_while_a_submission_is_due(void **state)
+{
+    (void)state;
+    start(false);
+    model.next = TAKEN_DIED;
+    begin(0, false);
+    while (q->arrays->phase != SLURM_UNSURE)
+        seconds(1);
+    q->arrays->phase = SLURM_DUE; /* the queue said twice that it has it not */
+    q->arrays->due = (model.now + 20) * NS_PER_S;
+    until(DONE, 0, 2, 200);
+    assert_int_equal(model.submissions, 1);
+    stop();
+}
+
+static void what_is_cancelled_before_it_is_sent_never_runs(void **state)
+{
+    (void)state;
+    for (int pbs = 0; pbs < 2; pbs++) {
+        start(pbs);
+        model.next = TAKEN_LATER;
+        begin(0, false);
+        while (q->arrays->phase != SLURM_UNSURE)
+            seconds(1);
+        if (pbs)
+            q->arrays->phase = SLURM_DUE;
+        q->arrays->due = (model.now + 500) * NS_PER_S;
+        q->base.row->cancel(&q->base, 1);
+        q->base.row->cancel(&q->base, 2);
+        until(WAITING, 0, 2, 40);
+        seconds(400); /* the one believed lost arrives */
+        assert_int_equal(rows[0].runs + rows[1].runs, 0);
+        stop();
+    }
+}
+
+/* Slurm began its numbers anew: the array of that number is another's. */
+static void a_number_used_again_is_not_ours(void **state)
+{
+    (void)state;
+    start(false);
+    model.task_s = 500;
+    begin(0, false);
+    seconds(20);
+    snprintf(model.arrays[0].key, sizeof model.arrays[0].key, "0123456789abcdef");
+    snprintf(model.arrays[0].name, sizeof model.arrays[0].name, "other.0123456789abcdef");
+    snprintf(model.arrays[0].tasks[0].state, sizeof model.arrays[0].tasks[0].state, "SUSPENDED");
+    seconds(20);
+    assert_string_equal(rows[0].said, "RUNNING");
+    stop();
+}
+
 static void an_end_that_is_seen_late_is_waited_for(void **state)
 {
     (void)state;
@@ -488,6 +575,11 @@ int main(void)
         cmocka_unit_test(a_requeued_task_is_the_same_job),
         cmocka_unit_test(a_preempted_task_waits_again),
         cmocka_unit_test(a_task_that_left_no_word_is_asked_about),
+        cmocka_unit_test(a_submission_that_outlives_the_daemon_is_waited_for),
+        cmocka_unit_test(a_submission_that_arrives_before_the_next_is_the_one),
+        cmocka_unit_test(a_claim_counts_while_a_submission_is_due),
+        cmocka_unit_test(what_is_cancelled_before_it_is_sent_never_runs),
+        cmocka_unit_test(a_number_used_again_is_not_ours),
         cmocka_unit_test(an_end_that_is_seen_late_is_waited_for),
         cmocka_unit_test(pbs_tells_of_a_task_that_left_no_word),
         cmocka_unit_test(what_is_cancelled_ends_and_runs_no_more),
