@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +14,7 @@
 #include "pull/command.h"
 
 #define ERR_MOST ((size_t)64 << 10)
+#define AT_ONCE ((size_t)1 << 20) /* of output that is read before the loop has its turn */
 
 struct tool {
     struct loop *loop;
@@ -45,11 +47,11 @@ static void free_tool(struct tool *t)
     free(t);
 }
 
-/* What is in the pipe now; what does not fit is read and thrown away. */
+/* What is in the pipe now, up to a bound; what does not fit is read and thrown away. */
 static bool drain(int fd, struct buf *to, size_t most)
 {
     char bytes[16384];
-    for (;;) {
+    for (size_t done = 0; done < AT_ONCE;) {
         ssize_t n = read(fd, bytes, sizeof bytes);
         if (n < 0 && errno == EINTR)
             continue;
@@ -57,7 +59,9 @@ static bool drain(int fd, struct buf *to, size_t most)
             return n < 0 && errno == EAGAIN;
         size_t room = to->len < most ? most - to->len : 0;
         buf_append(to, bytes, (size_t)n < room ? (size_t)n : room);
+        done += (size_t)n;
     }
+    return true;
 }
 
 static void on_output(void *ctx, int fd)
@@ -104,21 +108,58 @@ static void on_limit(void *ctx)
     kill(-t->pid, SIGKILL);
 }
 
-/* The child's side: async-signal-safe only. */
-static _Noreturn void live(const char *program, char *const *argv, int out, int err)
+extern char **environ;
+
+/* Variables by which a batch system's programs change what they do or print (another cluster, a
+ * filter, another form of times); what applies stands in the template and in our calls. */
+static bool is_unwanted(const char *variable)
+{
+    static const char *const names[] = {"SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_",
+                                        "SLURM_CLUSTERS=", "SLURM_TIME_FORMAT="};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strncmp(variable, names[i], strlen(names[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Pointers into ours; NULL without memory. */
+static char **environment(void)
+{
+    size_t count = 0, kept = 0;
+    while (environ[count])
+        count++;
+    char **env = calloc(count + 1, sizeof *env);
+    for (size_t i = 0; env && i < count; i++)
+        if (!is_unwanted(environ[i]))
+            env[kept++] = environ[i];
+    return env;
+}
+
+struct birth {
+    const char *program;
+    char *const *argv, **env;
+    int out, err;
+    pid_t parent;
+};
+
+/* The child's side: async-signal-safe only. It does not outlive us: who comes after us has to
+ * know that nothing is submitted any more. */
+static _Noreturn void live(const struct birth *b)
 {
     struct sigaction plain = {.sa_handler = SIG_DFL};
     sigset_t none;
     setpgid(0, 0);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != b->parent)
+        _exit(127);
     for (int s = 1; s < NSIG; s++)
         sigaction(s, &plain, NULL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     int null = open("/dev/null", O_RDONLY);
-    if (null < 0 || dup2(err, 2) < 0 || dup2(out, 1) < 0 || dup2(null, 0) < 0)
+    if (null < 0 || dup2(b->err, 2) < 0 || dup2(b->out, 1) < 0 || dup2(null, 0) < 0)
         _exit(127);
     syscall(SYS_close_range, 3u, ~0u, 0u);
-    execv(program, argv);
+    execve(b->program, b->argv, b->env);
     _exit(127);
 }
 
@@ -143,12 +184,17 @@ enum status tool_run(struct loop *l, const struct tool_order *o, struct tool **r
 {
     char program[4096];
     int out[2] = {-1, -1}, err[2] = {-1, -1};
+    struct birth b = {.program = program, .argv = o->argv, .parent = getpid()};
     *result = NULL;
     if (!command_find(o->argv[0], program, sizeof program))
         return fault(why, ST_RETRY, "there is no program '%s' in PATH", o->argv[0]);
     struct tool *t = calloc(1, sizeof *t);
-    if (!t)
+    b.env = environment();
+    if (!t || !b.env) {
+        free(t);
+        free(b.env);
         return fault(why, ST_RETRY, "out of memory");
+    }
     *t = (struct tool){.loop = l, .pidfd = -1, .out_fd = -1, .err_fd = -1, .done = o->done,
                        .ctx = o->ctx};
     enum status st = ST_OK;
@@ -157,9 +203,12 @@ enum status tool_run(struct loop *l, const struct tool_order *o, struct tool **r
         st = fault_errno(why, ST_RETRY, "cannot make a pipe for '%s'", o->argv[0]);
     t->out_fd = out[0];
     t->err_fd = err[0];
+    b.out = out[1];
+    b.err = err[1];
     t->pid = st == ST_OK ? fork() : -1;
     if (t->pid == 0)
-        live(program, o->argv, out[1], err[1]);
+        live(&b);
+    free(b.env);
     if (st == ST_OK && t->pid < 0)
         st = fault_errno(why, ST_RETRY, "cannot begin '%s'", o->argv[0]);
     if (out[1] >= 0)

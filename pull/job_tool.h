@@ -1,5 +1,6 @@
 /* A site's own program (sbatch, squeue, ...) run beside the loop: no shell, an argument vector,
- * bounded time, bounded output. One call, one end, given back from the loop. Main thread only. */
+ * bounded time, bounded output, no variables SBATCH_*, SQUEUE_* and the like; killed when we die.
+ * One call, one end, given back from the loop. Main thread only. */
 #ifndef SKYFERRY_PULL_JOB_TOOL_H
 #define SKYFERRY_PULL_JOB_TOOL_H
 
