@@ -28,6 +28,7 @@ struct batch_said {
     char state[24], node[64], reason[64];
     char sign[320];       /* job name and comment: an array's key stands in it */
     bool over;            /* this state is its last */
+    bool turn, held;      /* it waits for its turn; it waits for somebody to let it go */
     int exit_status;      /* 128 and the number after a signal */
     int64_t started_ns, ended_ns;
 };

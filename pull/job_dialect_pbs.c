@@ -202,6 +202,8 @@ static void set_state(struct batch_said *said, char letter)
                         {'S', "SUSPENDED"}, {'U', "SUSPENDED"}, {'W', "WAITING"}, {'T', "MOVING"},
                         {'M', "MOVED"}, {'B', "BEGUN"}, {'X', "FINISHED"}, {'F', "FINISHED"}};
     said->over = letter == 'X' || letter == 'F';
+    said->held = letter == 'H';
+    said->turn = !said->held;
     snprintf(said->state, sizeof said->state, "STATE_%c", isalpha((unsigned char)letter) ? letter
                                                                                          : '?');
     for (size_t i = 0; i < sizeof states_known / sizeof states_known[0]; i++)

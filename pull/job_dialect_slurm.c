@@ -100,7 +100,7 @@ static bool states(const struct pull_settings *s, const char *const *ids, size_t
                    struct command *out, struct fault *why)
 {
     static const char *const words[] = {"squeue", "--noheader", "--array", "--me", "--states=all",
-                                        "--format=%F|%K|%T|%N|%j|%k", NULL};
+                                        "--format=%F|%K|%T|%N|%r|%j|%k", NULL};
     (void)s, (void)ids, (void)count, (void)why;
     dialect_words(out, words);
     return true;
@@ -116,6 +116,7 @@ static bool read_line(char *line, struct batch_said *said)
 {
     const char *array = strsep(&line, "|"), *task = strsep(&line, "|");
     const char *state = strsep(&line, "|"), *node = strsep(&line, "|");
+    const char *reason = strsep(&line, "|");
     size_t digits = strspn(array, "0123456789");
     if (!line || digits == 0 || array[digits] || digits >= 16)
         return false;
@@ -127,7 +128,12 @@ static bool read_line(char *line, struct batch_said *said)
     dialect_cut(said->state, sizeof said->state, state, strlen(state));
     set_node(said, node, strlen(node));
     dialect_cut(said->sign, sizeof said->sign, line, strlen(line));
+    if (strcmp(reason, "None") != 0)
+        dialect_cut(said->reason, sizeof said->reason, reason, strlen(reason));
     said->over = is_over(said->state);
+    said->turn = strcmp(reason, "Priority") == 0 || strcmp(reason, "Resources") == 0 ||
+                 strcmp(reason, "BeginTime") == 0;
+    said->held = strcasestr(reason, "held") != NULL;
     return said->state[0] != '\0';
 }
 
@@ -172,8 +178,10 @@ static enum batch_answer read_scontrol(int status, const char *out, const char *
     char text[64];
     size_t len = 0;
     *said = (struct batch_said){.exit_status = -1};
+    /* While other tasks of the array are known it prints "Job 12_3 not found". */
     if (status != 0)
-        return strstr(err, "Invalid job id") ? BATCH_UNKNOWN : BATCH_DEAF;
+        return strstr(err, "Invalid job id") || strstr(out, " not found") || strstr(err, " not found")
+                   ? BATCH_UNKNOWN : BATCH_DEAF;
     cut_field(out, "JobState", said->state, sizeof said->state);
     cut_field(out, "ExitCode", text, sizeof text);
     said->exit_status = read_status(text);

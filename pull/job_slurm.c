@@ -34,6 +34,19 @@ void slurm_news(struct slurm_task *t, const char *state, const char *node)
     t->news = true;
 }
 
+void slurm_waits(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said)
+{
+    const char *why = said->turn || t->claimed[0] ? "" : said->reason;
+    if (strcmp(t->waits, why) == 0)
+        return;
+    pull_text(t->waits, sizeof t->waits, "%s", why);
+    t->news = true;
+    if (said->held)
+        log_warn(AT(.stage = "job", .exposure = a->name), "q%d is held in %s's queue (%s): it waits "
+                 "until somebody releases it or cancels it there", t->number,
+                 a->owner->dialect->system, why);
+}
+
 void slurm_ended(struct slurm *q, struct slurm_task *t)
 {
     t->ended = true;
@@ -248,7 +261,8 @@ static bool slurm_poll(struct job_runner *r, struct job_end *out)
             if (a->id[0])
                 slurm_task_name(a, t, t->end.batch);
             if (!t->ended)
-                pull_text(t->end.words, sizeof t->end.words, "%s", a->trouble);
+                pull_text(t->end.words, sizeof t->end.words, "%s",
+                          a->trouble[0] ? a->trouble : t->waits);
             t->end.news = !t->ended;
             t->taken = t->ended;
             t->news = false;

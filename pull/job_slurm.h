@@ -37,6 +37,8 @@ struct slurm_task {
     bool told;                   /* by the squeue that is being read */
     bool news;
     int strange;            /* answers in a row in which the queue thought it over or unknown */
+    int64_t doubted_since;  /* clock_mono: the queue does not know it, somebody else does; 0: not */
+    char waits[64];         /* why it is not begun, other than for its turn; "" */
     int64_t silent_since;   /* clock_mono: over, and seemingly well, without a word; 0: not */
     struct batch_said said; /* the last that the queue told of its being over */
     struct job_end end;
@@ -96,6 +98,8 @@ void slurm_ask(struct slurm *q);
 /* job_slurm.c: what the others tell of a task, and its name: whoever claimed it, else ours. */
 void slurm_task_name(const struct slurm_array *a, const struct slurm_task *t, char out[BATCH_ID]);
 void slurm_news(struct slurm_task *t, const char *state, const char *node);
+/* Why it waits, when somebody may have to do something; said when it is held. */
+void slurm_waits(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said);
 /* Takes over what the task's folder tells. */
 void slurm_read(struct slurm_array *a, struct slurm_task *t);
 void slurm_ended(struct slurm *q, struct slurm_task *t);

@@ -12,6 +12,7 @@
 #define PROBE_S 20
 #define BATCH_ASK_MORE 1
 #define SILENT_S 120 /* what a folder tells may be seen late over a network */
+#define DOUBTED_S 600 /* the controller is the authority */
 #define TWICE 2 /* answers in a row: files may come late over a network, and so may a submission */
 
 /* ---- the end of a task that its own folder does not tell ---- */
@@ -103,6 +104,18 @@ static void end_probe(struct slurm *q, const struct batch_said *said)
         judge(a, t, said);
 }
 
+/* The queue does not know it; accounting, say, calls it running: for ever, perhaps, when the
+ * controller has lost it. */
+static bool is_lost(struct slurm *q)
+{
+    struct slurm_task *t = q->probed_task;
+    if (q->probe_with == q->dialect->probes)
+        return false;
+    if (!t->doubted_since)
+        t->doubted_since = q->now();
+    return q->now() - t->doubted_since >= DOUBTED_S * NS_PER_S;
+}
+
 /* The next one answers where this one does not know; in the end the queue's last word holds. */
 static void on_probe(void *ctx, const struct tool_end *end)
 {
@@ -117,7 +130,10 @@ static void on_probe(void *ctx, const struct tool_end *end)
             end_probe(q, &q->probed_task->said);
         return;
     }
-    end_probe(q, answer == BATCH_SAID && said.over ? &said : NULL);
+    if (answer == BATCH_SAID && !said.over && is_lost(q))
+        end_probe(q, &q->probed_task->said);
+    else
+        end_probe(q, answer == BATCH_SAID && said.over ? &said : NULL);
 }
 
 static void probe(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
@@ -176,7 +192,8 @@ static void take_said(void *ctx, const struct batch_said *said)
                 continue;
             }
             t->strange = 0;
-            t->silent_since = 0;
+            t->silent_since = t->doubted_since = 0;
+            slurm_waits(a, t, said);
             t->asked = false; /* it did not help: cancelled again */
             slurm_news(t, said->state, t->claimed[0] ? "" : said->node); /* the claim knows */
         }

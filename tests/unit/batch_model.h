@@ -63,6 +63,7 @@ struct model_call {
 static struct model {
     int64_t now, away_until; /* s; away: no program gets an answer, nothing is begun */
     bool forgets;            /* what is over is gone from the queue at once */
+    const char *reason;      /* why squeue says that tasks wait */
     const char *accounting;  /* sacct's answer; NULL: there is none */
     bool pbs;
     int task_s;              /* how long a task takes */
@@ -254,8 +255,9 @@ static inline void model_states(struct buf *out)
                            t->over ? model.nodes_die ? "    Exit_status = 265\n"
                                                      : "    Exit_status = 0\n" : "");
             else
-                buf_printf(out, "%d|%d|%s|%s|%s|skyferry %s\n", a->id, t->number, t->state,
-                           t->running ? "node1" : "", a->name, a->key);
+                buf_printf(out, "%d|%d|%s|%s|%s|%s|skyferry %s\n", a->id, t->number, t->state,
+                           t->running ? "node1" : "", t->running || t->over ? "None" : model.reason,
+                           a->name, a->key);
         }
 }
 
@@ -408,6 +410,7 @@ static inline void model_reset(void)
     model.now = 1000000;
     model.task_s = 30;
     model.dead_state = "NODE_FAIL";
+    model.reason = "Priority";
 }
 
 #endif

@@ -19,7 +19,7 @@ static struct row {
     enum state state;
     int64_t group;
     int number, runs, requeues, attempts;
-    char folder[PULL_PATH], handle[JOB_HANDLE], batch[32], said[32];
+    char folder[PULL_PATH], handle[JOB_HANDLE], batch[32], said[32], news[256];
     struct job_end end;
 } rows[JOBS];
 
@@ -89,6 +89,7 @@ static void take_ends(void)
         struct row *r = &rows[end.id - 1];
         snprintf(r->batch, sizeof r->batch, "%s", end.batch);
         snprintf(r->said, sizeof r->said, "%s", end.state);
+        snprintf(r->news, sizeof r->news, "%s", end.words);
         if (end.news)
             continue;
         assert_int_equal(r->state, RUNNING); /* one end each */
@@ -408,6 +409,39 @@ static void an_end_that_is_seen_late_is_waited_for(void **state)
     }
 }
 
+/* Accounting calls it running for ever: the controller lost it. */
+static void what_the_controller_lost_is_judged_in_the_end(void **state)
+{
+    (void)state;
+    start(false);
+    model.nodes_die = model.forgets = true;
+    model.accounting = "RUNNING|0:0|node7|2026-11-21T16:00:00|Unknown\n";
+    begin(0, false);
+    assert_true(until(FAILED, 0, 2, 1000) > 600);
+    assert_non_null(strstr(rows[0].end.words, "not known any more"));
+    stop();
+}
+
+static void why_a_job_is_not_begun_is_told(void **state)
+{
+    (void)state;
+    start(false);
+    begin(0, false);
+    seconds(2);
+    for (int k = 0; k < 2; k++)
+        model.arrays[0].tasks[k].begins = model.now + 100;
+    seconds(20);
+    assert_string_equal(rows[0].news, ""); /* its turn will come */
+    model.reason = "JobHeldUser";
+    seconds(20);
+    assert_string_equal(rows[0].news, "JobHeldUser");
+    model.reason = "Resources";
+    seconds(20);
+    assert_string_equal(rows[0].news, "");
+    until(DONE, 0, 2, 200);
+    stop();
+}
+
 static void pbs_tells_of_a_task_that_left_no_word(void **state)
 {
     (void)state;
@@ -581,6 +615,8 @@ int main(void)
         cmocka_unit_test(what_is_cancelled_before_it_is_sent_never_runs),
         cmocka_unit_test(a_number_used_again_is_not_ours),
         cmocka_unit_test(an_end_that_is_seen_late_is_waited_for),
+        cmocka_unit_test(what_the_controller_lost_is_judged_in_the_end),
+        cmocka_unit_test(why_a_job_is_not_begun_is_told),
         cmocka_unit_test(pbs_tells_of_a_task_that_left_no_word),
         cmocka_unit_test(what_is_cancelled_ends_and_runs_no_more),
         cmocka_unit_test(bad_nights_lose_and_double_nothing),

@@ -93,12 +93,19 @@ static void squeues_lines_are_tasks(void **state)
 {
     (void)state;
     read_all(&dialect_slurm,
-             "2653325|1|RUNNING|node053|exp_1." KEY "|skyferry " KEY "\n"
-             "2653325|2|PENDING||exp_1." KEY "|skyferry " KEY "\n"
-             "2653325|3|COMPLETING|node[001-002]|exp_1." KEY "|(null)\n"
-             "2653325|4|CANCELLED|(null)|exp_1." KEY "|skyferry " KEY "\n"
-             "2653400|N/A|RUNNING|node1|interactive|(null)\n");
-    assert_int_equal(count, 5);
+             "2653325|1|RUNNING|node053|None|exp_1." KEY "|skyferry " KEY "\n"
+             "2653325|2|PENDING||Priority|exp_1." KEY "|skyferry " KEY "\n"
+             "2653325|3|COMPLETING|node[001-002]|None|exp_1." KEY "|(null)\n"
+             "2653325|4|CANCELLED|(null)|None|exp_1." KEY "|skyferry " KEY "\n"
+             "2653400|N/A|RUNNING|node1|None|interactive|(null)\n"
+             "2653325|5|PENDING||launch failed requeued held|exp_1." KEY "|skyferry " KEY "\n");
+    assert_int_equal(count, 6);
+    assert_string_equal(list[0].reason, "");
+    assert_true(list[1].turn);
+    assert_false(list[1].held);
+    assert_true(list[5].held);
+    assert_string_equal(list[5].reason, "launch failed requeued held");
+    assert_non_null(strstr(list[5].sign, KEY));
     assert_string_equal(list[0].array, "2653325");
     assert_int_equal(list[0].task, 1);
     assert_string_equal(list[0].state, "RUNNING");
@@ -120,11 +127,11 @@ static void hostile_lines_of_squeue_are_passed_by(void **state)
     memset(big, 'x', 99999);
     big[99999] = '\0';
     read_all(&dialect_slurm, "\n||||\n|||||\n12\n12|1|RUNNING\nslurm_load_jobs error: x|y|z|a|b|c\n"
-             "-1|1|RUNNING|n|a|b\n12x|1|RUNNING|n|a|b\n99999999999999999999|1|RUNNING|n|a|b\n"
-             "12|1||n|a|b\n");
+             "-1|1|RUNNING|n|r|a|b\n12x|1|RUNNING|n|r|a|b\n99999999999999999999|1|RUNNING|n|r|a|b\n"
+             "12|1||n|r|a|b\n12|1|RUNNING|n|r\n");
     assert_int_equal(count, 0);
-    read_all(&dialect_slurm, "12|99999999999999999999|RUNNING|n|a|b\n12|-3|RUNNING|n|a|b\n"
-             "12|1-4%2|PENDING|n|a|b|c|d|" KEY);
+    read_all(&dialect_slurm, "12|99999999999999999999|RUNNING|n|r|a|b\n12|-3|RUNNING|n|r|a|b\n"
+             "12|1-4%2|PENDING|n|r|a|b|c|d|" KEY);
     assert_int_equal(count, 3);
     for (int i = 0; i < 3; i++)
         assert_int_equal(list[i].task, 0);
@@ -132,7 +139,7 @@ static void hostile_lines_of_squeue_are_passed_by(void **state)
     read_all(&dialect_slurm, big);
     assert_int_equal(count, 0);
     memcpy(big, "12|1|", 5);
-    big[9000] = big[9001] = big[50000] = '|';
+    big[9000] = big[9001] = big[9002] = big[50000] = '|';
     read_all(&dialect_slurm, big);
     assert_int_equal(count, 1);
     assert_int_equal(strlen(list[0].state), sizeof list[0].state - 1);
@@ -173,6 +180,7 @@ static void scontrol_may_not_know_or_not_answer(void **state)
     (void)state;
     assert_int_equal(scontrol(1, "", "slurm_load_jobs error: Invalid job id specified"),
                      BATCH_UNKNOWN);
+    assert_int_equal(scontrol(1, "Job 12_3 not found\n", ""), BATCH_UNKNOWN);
     assert_int_equal(scontrol(1, "", "slurm_load_jobs error: Unable to contact slurm controller "
                               "(connect failure)"), BATCH_DEAF);
     assert_int_equal(scontrol(0, "", ""), BATCH_DEAF);
