@@ -11,6 +11,8 @@
 #include "pull/gate.h"
 
 #define TICK_MS 1000
+#define LOOKS 512       /* with more jobs than that their folders have their turns */
+#define SUBMITTING_MOST 2
 #define SOON_MS 50
 #define MARGIN_S 5 /* a call of the daemon before us may live as long as its time limit, and be heard */
 
@@ -138,15 +140,45 @@ static bool has_news(const struct slurm *q)
     return false;
 }
 
+/* The folders of one array in so many are looked at in this tick. */
+static int64_t turns(const struct slurm *q)
+{
+    int64_t tasks = 1;
+    for (const struct slurm_array *a = q->arrays; a; a = a->next)
+        for (const struct slurm_task *t = a->tasks; t; t = t->next)
+            tasks += !t->ended;
+    return 1 + tasks / q->looks;
+}
+
+static void read_folders(struct slurm_array *a)
+{
+    for (struct slurm_task *t = a->tasks; t; t = t->next) {
+        a->owner->looked += !t->ended;
+        slurm_read(a, t);
+    }
+}
+
+/* A few at a time; while it does not go, one tries for all. */
+static bool may_submit(const struct slurm *q)
+{
+    int count = 0;
+    for (const struct slurm_array *a = q->arrays; a; a = a->next)
+        count += a->sbatch != NULL;
+    return count < (q->refused ? 1 : SUBMITTING_MOST);
+}
+
+/* The newest exposure's array is the first of the list. */
 void slurm_tick(struct slurm *q)
 {
-    int64_t now = q->now();
+    int64_t now = q->now(), of = turns(q);
+    q->ticks++;
     for (struct slurm_array *a = q->arrays; a; a = a->next) {
         if (a->phase == SLURM_GATHERING)
             a->phase = SLURM_DUE;
-        for (struct slurm_task *t = a->tasks; t; t = t->next)
-            slurm_read(a, t);
-        if (a->phase == SLURM_DUE && now >= a->due && gate_lets_submit(q->gate, a->let)) {
+        bool submits = a->phase == SLURM_DUE && now >= a->due && may_submit(q);
+        if (submits || (q->ticks + a->serial) % of == 0)
+            read_folders(a);
+        if (submits && a->phase == SLURM_DUE && gate_lets_submit(q->gate, a->let)) {
             a->let = 0;
             slurm_submit(a);
         }
@@ -172,6 +204,7 @@ static struct slurm_array *new_array(struct slurm *q, const struct job_order *o)
     if (!a)
         return NULL;
     a->owner = q;
+    a->serial = q->count++;
     a->group = o->group;
     pull_text(a->folder, sizeof a->folder, "%.*s",
               (int)(fs_basename(o->folder) - o->folder) - 1, o->folder);
@@ -351,6 +384,7 @@ static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *
     q->ctx = ctx;
     q->now = clock_mono;
     q->call = tool_run;
+    q->looks = LOOKS;
     *out = &q->base;
     return ST_OK;
 }

@@ -33,7 +33,8 @@ struct slurm_task {
     char claimed[BATCH_ID]; /* by which task; it may be one of another submission of this array */
     char avoid[64];         /* a node that it must not go to; "" none */
     bool released, ended, taken; /* ended: `end` is to be polled */
-    bool cancelled, asked;       /* asked: scancel was called for it */
+    bool cancelled;
+    int64_t cancel_due;          /* clock_mono: not to be cancelled (again) before */
     bool told;                   /* by the squeue that is being read */
     bool news;
     int strange;            /* answers in a row in which the queue thought it over or unknown */
@@ -47,6 +48,7 @@ struct slurm_task {
 struct slurm_array {
     struct slurm_array *next;
     struct slurm *owner;
+    int64_t serial; /* by which its folder has its turn */
     char key[TASK_KEY], id[BATCH_ID]; /* id: the batch system's; "" not known */
     int64_t group;
     char folder[PULL_PATH], name[256];
@@ -75,10 +77,14 @@ struct slurm {
     struct gate *gate;
     struct loop_timer *tick;
     struct slurm_array *arrays;
+    int looks;                   /* at folders, in one tick */
+    int64_t ticks, looked, count; /* count: of arrays that ever were */
+    bool refused;                /* the last submission did not go: one is tried at a time */
     struct tool *query, *probe, *cancel;
     int64_t query_due, asked_at; /* asked_at: when this round of questions began */
     bool asking;                 /* a round has more to ask */
     bool deaf;                   /* squeue did not answer: said once */
+    bool cancelling;             /* something was cancelled since the last question */
     struct slurm_array *sought;  /* whom the query looks for; NULL: it asks for states */
     struct slurm_array *probed;  /* whose task the probe is about */
     struct slurm_task *probed_task;

@@ -9,7 +9,7 @@
 #include "common/log.h"
 #include "pull/job_slurm.h"
 
-#define PROBE_S 20
+#define CANCEL_AGAIN 3 /* intervals of questions */
 #define BATCH_ASK_MORE 1
 #define SILENT_S 120 /* what a folder tells may be seen late over a network */
 #define DOUBTED_S 600 /* the controller is the authority */
@@ -88,7 +88,7 @@ static bool begin_probe(struct slurm *q)
     struct fault why;
     slurm_task_name(q->probed, q->probed_task, task);
     q->probe_with->call(task, &c);
-    struct tool_order o = {c.argv, PROBE_S, on_probe, q};
+    struct tool_order o = {c.argv, q->s->slurm.call_seconds, on_probe, q};
     bool ok = c.argc > 0 && q->call(q->loop, &o, &q->probe, &why) == ST_OK;
     command_free(&c);
     return ok;
@@ -194,7 +194,6 @@ static void take_said(void *ctx, const struct batch_said *said)
             t->strange = 0;
             t->silent_since = t->doubted_since = 0;
             slurm_waits(a, t, said);
-            t->asked = false; /* it did not help: cancelled again */
             slurm_news(t, said->state, t->claimed[0] ? "" : said->node); /* the claim knows */
         }
     }
@@ -376,7 +375,8 @@ static void on_cancel(void *ctx, const struct tool_end *end)
     if (end->late || end->status != 0)
         log_warn(AT(.stage = "job"), "%s: %s", q->dialect->cancel_name,
                  end->late ? "no answer" : end->err);
-    q->query_due = 0;
+    q->cancelling = true;
+    slurm_soon(q);
 }
 
 static void ask_cancel(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
@@ -386,7 +386,8 @@ static void ask_cancel(struct slurm *q, struct slurm_array *a, struct slurm_task
     struct fault why;
     slurm_task_name(a, t, task);
     bool ok = q->dialect->cancel(q->s, task, &c, &why);
-    struct tool_order o = {c.argv, PROBE_S, on_cancel, q};
+    t->cancel_due = q->now() + (int64_t)CANCEL_AGAIN * q->s->slurm.query_seconds * NS_PER_S;
+    struct tool_order o = {c.argv, q->s->slurm.call_seconds, on_cancel, q};
     if (!ok || q->call(q->loop, &o, &q->cancel, &why) != ST_OK)
         log_warn(AT(.stage = "job"), "%s", why.text);
     command_free(&c);
@@ -400,13 +401,16 @@ void slurm_ask(struct slurm *q)
         for (struct slurm_task *t = a->tasks; a->phase == SLURM_QUEUED && t; t = t->next) {
             if (t->ended)
                 continue;
-            if (t->cancelled && !t->asked && !q->cancel) {
-                t->asked = true;
+            if (t->cancelled && !q->cancel && q->now() >= t->cancel_due)
                 ask_cancel(q, a, t);
-            }
             if (t->strange >= TWICE && !q->probed)
                 probe(q, a, t);
         }
+    }
+    /* One question after the last that was cancelled, not one after each. */
+    if (q->cancelling && !q->cancel) {
+        q->cancelling = false;
+        q->query_due = 0;
     }
     if (any && !q->query && !q->asking && q->now() >= q->query_due) {
         q->asking = true;

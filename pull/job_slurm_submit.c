@@ -38,6 +38,7 @@ static void put_off(struct slurm_array *a, const char *words)
     int64_t s = a->owner->s->slurm.query_seconds;
     a->due = a->owner->now() + s * (a->refused < 5 ? 1 + a->refused : 6) * NS_PER_S;
     a->refused++;
+    a->owner->refused = true;
     if (strcmp(a->trouble, words) == 0)
         return;
     pull_text(a->trouble, sizeof a->trouble, "%s", words);
@@ -53,6 +54,7 @@ void slurm_known(struct slurm_array *a, const char *id)
     pull_text(a->id, sizeof a->id, "%s", id);
     a->phase = SLURM_QUEUED;
     a->misses = 0;
+    a->owner->refused = false;
     a->trouble[0] = '\0';
     for (struct slurm_task *t = a->tasks; t; t = t->next) {
         t->strange = 0;

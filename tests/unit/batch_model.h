@@ -50,7 +50,7 @@ struct model_array {
 };
 
 struct model_call {
-    bool pending, late, answered_early;
+    bool pending, late, answered_early, submits;
     char words[12][PULL_PATH];
     int count, status;
     int64_t due;
@@ -71,7 +71,8 @@ static struct model {
     bool nodes_die;          /* tasks end without a word, in... */
     const char *dead_state;  /* ...this state */
     enum model_fault next;   /* of the next submission */
-    int submissions, queries, probes;
+    int submissions, queries, probes, cancels;
+    int submitting, most_submitting; /* at a time */
     int array_count;
     struct model_array arrays[MODEL_ARRAYS];
     struct model_call calls[MODEL_CALLS];
@@ -336,6 +337,12 @@ static enum status model_call(struct loop *l, const struct tool_order *o, struct
     bool submits = strcmp(o->argv[0], "sbatch") == 0 || strcmp(o->argv[0], "qsub") == 0;
     model.queries += strcmp(o->argv[0], "squeue") == 0 || strcmp(o->argv[0], "qstat") == 0 ||
                      strcmp(o->argv[0], "qselect") == 0;
+    assert_int_equal(o->timeout_s, 60); /* [jobs] slurm_call_seconds bounds them all */
+    c->submits = submits;
+    model.submitting += submits;
+    if (model.submitting > model.most_submitting)
+        model.most_submitting = model.submitting;
+    model.cancels += strcmp(o->argv[0], "scancel") == 0 || strcmp(o->argv[0], "qdel") == 0;
     model.probes += strcmp(o->argv[0], "scontrol") == 0;
     if (model_is_away()) {
         model.submissions += submits;
@@ -365,6 +372,7 @@ static inline void model_finish(struct model_call *c)
                            .out = c->out};
     void (*done)(void *ctx, const struct tool_end *end) = c->done;
     c->pending = false;
+    model.submitting -= c->submits;
     char *text = c->out;
     c->out = NULL;
     if (done)

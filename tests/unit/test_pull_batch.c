@@ -480,6 +480,64 @@ static void what_is_cancelled_ends_and_runs_no_more(void **state)
     }
 }
 
+static void cancelling_many_asks_the_queue_once(void **state)
+{
+    (void)state;
+    start(false);
+    model.task_s = 500;
+    for (int i = 0; i < JOBS; i += 2)
+        begin(i, false);
+    seconds(60);
+    int before = model.queries, *cancels = &model.cancels;
+    for (int i = 0; i < JOBS; i++)
+        q->base.row->cancel(&q->base, i + 1);
+    seconds(40);
+    assert_int_equal(*cancels, JOBS);
+    assert_true(model.queries - before <= 5);
+    until(WAITING, 0, JOBS, 100);
+    stop();
+}
+
+static void few_submissions_go_at_a_time(void **state)
+{
+    (void)state;
+    start(false);
+    model.task_s = 500;
+    for (int i = 0; i < JOBS; i += 2)
+        begin(i, false);
+    seconds(60);
+    assert_int_equal(model.submissions, JOBS / 2);
+    assert_int_equal(model.most_submitting, 2);
+    stop();
+    start(false);
+    model.away_until = model.now + 200; /* one tries for all */
+    begin(0, false);
+    seconds(15);
+    for (int i = 2; i < JOBS; i += 2)
+        begin(i, false);
+    model.most_submitting = 0;
+    seconds(150);
+    assert_int_equal(model.most_submitting, 1);
+    until(DONE, 0, JOBS, 400);
+    assert_int_equal(run_once(0, JOBS), 0);
+    stop();
+}
+
+/* With more jobs than folders are looked at a second. */
+static void many_folders_are_looked_at_in_turn(void **state)
+{
+    (void)state;
+    start(false);
+    q->looks = 3;
+    for (int i = 0; i < JOBS; i += 2)
+        begin(i, false);
+    int64_t before = q->looked;
+    seconds(8);
+    assert_true(q->looked - before <= 8 * 4);
+    until(DONE, 0, JOBS, 60);
+    stop();
+}
+
 /* ---- everything at once ---- */
 
 static unsigned chance_state;
@@ -619,6 +677,9 @@ int main(void)
         cmocka_unit_test(why_a_job_is_not_begun_is_told),
         cmocka_unit_test(pbs_tells_of_a_task_that_left_no_word),
         cmocka_unit_test(what_is_cancelled_ends_and_runs_no_more),
+        cmocka_unit_test(cancelling_many_asks_the_queue_once),
+        cmocka_unit_test(few_submissions_go_at_a_time),
+        cmocka_unit_test(many_folders_are_looked_at_in_turn),
         cmocka_unit_test(bad_nights_lose_and_double_nothing),
     };
     return cmocka_run_group_tests_name("the batch runner", tests, set_up, tear_down);
