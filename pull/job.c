@@ -1,6 +1,5 @@
 #include "pull/job_inner.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include "pull/job_decode.h"
 #include "pull/job_files.h"
 #include "pull/quality.h"
+#include "pull/task_files.h"
 
 #define AGAIN_S 5    /* after the first failure; longer after the next */
 #define BLOCKED_S 30 /* when the program itself cannot be begun */
@@ -82,25 +82,10 @@ bool jobs_cancel(struct agent *a, int64_t exposure)
 /* The last line of what it said on standard error: usually the reason. */
 static void last_words(const struct pull_settings *s, const struct job *j, char *out, size_t size)
 {
-    char path[PULL_PATH], tail[512];
+    char path[PULL_PATH], line[400];
     job_path(s, j, "err", path);
-    out[0] = '\0';
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
-    off_t from = end > (off_t)sizeof tail - 1 ? end - (off_t)sizeof tail + 1 : 0;
-    ssize_t n = fd < 0 ? 0 : pread(fd, tail, sizeof tail - 1, from);
-    if (fd >= 0)
-        close(fd);
-    while (n > 0 && (unsigned char)tail[n - 1] <= ' ')
-        n--;
-    if (n <= 0)
-        return;
-    tail[n] = '\0';
-    for (char *p = tail; *p; p++)
-        if ((unsigned char)*p < ' ' && *p != '\n')
-            *p = '?';
-    const char *line = strrchr(tail, '\n');
-    pull_text(out, size, ": %s", line ? line + 1 : tail);
+    task_last_line(path, line, sizeof line);
+    pull_text(out, size, "%s%s", line[0] ? ": " : "", line);
 }
 
 /* OK, or REJECT with the reason why this run counts as failed. */

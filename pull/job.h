@@ -7,10 +7,11 @@
 
 #include "pull/agent.h"
 
-/* Opens the runner and takes back the jobs that a crash left running: their processes are
- * ended, the rows wait again. */
+/* Opens the runner and takes back the jobs that ran before: processes that a crash left are
+ * ended, and the rows wait again; what a batch system has is taken up again. */
 enum status jobs_open(struct agent *a, struct fault *why);
-/* Ends what runs; these rows wait again, the attempt not counted. */
+/* Ends what runs on this machine, and these rows wait again, the attempt not counted; what a
+ * batch system has is left to it until the next start. */
 void jobs_close(struct agent *a);
 
 /* Steps of the flow table: files and rows for every placed ccd without a job; then done when

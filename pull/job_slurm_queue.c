@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "pull/job_slurm.h"
+#include "pull/task_files.h"
 
 #define CANCEL_AGAIN 3 /* intervals of questions */
 #define BATCH_ASK_MORE 1
@@ -32,6 +33,15 @@ static void describe(const struct slurm_array *a, struct slurm_task *t,
               told->ended_ns ? told->words : "",
               fine ? ", but it left no word of its end: does the template end in skyferry-pull task?"
                    : "");
+    if (told->started_ns)
+        return;
+    /* It never began: the reason is in what the script said. */
+    char path[PULL_PATH], line[160];
+    size_t at = strlen(t->end.words);
+    pull_text(path, sizeof path, "%s/%s.out", t->folder, d->name);
+    task_last_line(path, line, sizeof line);
+    if (line[0])
+        pull_text(t->end.words + at, sizeof t->end.words - at, ": %s", line);
 }
 
 /* It may have ended well, and its word of that only be seen late; not for ever. */

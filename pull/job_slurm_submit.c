@@ -32,8 +32,8 @@ enum status slurm_script(const struct pull_settings *s, const char *folder, int 
     return st;
 }
 
-/* It did not go, for now; said when it is news. */
-static void put_off(struct slurm_array *a, const char *words)
+/* It did not go, for now; said when it is news. sent: whether it was is for the queue to say. */
+static void put_off(struct slurm_array *a, bool sent, const char *words)
 {
     int64_t s = a->owner->s->slurm.query_seconds;
     a->due = a->owner->now() + s * (a->refused < 5 ? 1 + a->refused : 6) * NS_PER_S;
@@ -42,9 +42,13 @@ static void put_off(struct slurm_array *a, const char *words)
     if (strcmp(a->trouble, words) == 0)
         return;
     pull_text(a->trouble, sizeof a->trouble, "%s", words);
-    log_error(AT(.stage = "job", .exposure = a->name), "%s did not confirm its jobs; what %s does "
-              "not have is submitted again: %s", a->owner->dialect->submit_name,
-              a->owner->dialect->system, words);
+    if (sent)
+        log_error(AT(.stage = "job", .exposure = a->name), "%s did not confirm its jobs; what %s "
+                  "does not have is submitted again: %s", a->owner->dialect->submit_name,
+                  a->owner->dialect->system, words);
+    else
+        log_error(AT(.stage = "job", .exposure = a->name), "its jobs wait, for %s cannot be called; "
+                  "tried again until it can: %s", a->owner->dialect->submit_name, words);
     for (struct slurm_task *t = a->tasks; t; t = t->next)
         t->news = !t->ended;
 }
@@ -92,7 +96,7 @@ static void on_sbatch(void *ctx, const struct tool_end *end)
     a->phase = SLURM_UNSURE;
     a->since = a->owner->now();
     a->misses = 0;
-    put_off(a, words);
+    put_off(a, true, words);
     slurm_soon(a->owner);
 }
 
@@ -153,5 +157,5 @@ void slurm_submit(struct slurm_array *a)
     if (st == ST_OK)
         a->phase = SLURM_SUBMITTING;
     else
-        put_off(a, why.text);
+        put_off(a, false, why.text);
 }

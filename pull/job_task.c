@@ -37,9 +37,10 @@ enum status task_draw_key(char key[TASK_KEY], struct fault *why)
 enum status task_order(const struct job_order *o, const char *runner, const char *key,
                        struct fault *why)
 {
-    static const char *const old[] = {"claim.json", "ended.json"};
-    char path[PULL_PATH];
-    for (int i = 0; i < 2; i++) {
+    char path[PULL_PATH], output[PULL_PATH];
+    pull_text(output, sizeof output, "%s.out", runner); /* what its last script said */
+    const char *const old[] = {"claim.json", "ended.json", output};
+    for (int i = 0; i < 3; i++) {
         file_in(o->folder, old[i], path);
         if (unlink(path) != 0 && errno != ENOENT)
             return fault_errno(why, ST_RETRY, "cannot remove the old '%s'", path);

@@ -1,7 +1,9 @@
 #include "pull/task_files.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/fsutil.h"
 
@@ -50,4 +52,26 @@ void task_set(json_t *o, const char *key, const char *text)
 int64_t task_int(const json_t *o, const char *key)
 {
     return json_integer_value(json_object_get(o, key));
+}
+
+void task_last_line(const char *path, char *out, size_t size)
+{
+    char tail[512];
+    out[0] = '\0';
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t end = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
+    off_t from = end > (off_t)sizeof tail - 1 ? end - (off_t)sizeof tail + 1 : 0;
+    ssize_t n = fd < 0 ? 0 : pread(fd, tail, sizeof tail - 1, from);
+    if (fd >= 0)
+        close(fd);
+    while (n > 0 && (unsigned char)tail[n - 1] <= ' ')
+        n--;
+    if (n <= 0)
+        return;
+    tail[n] = '\0';
+    for (char *p = tail; *p; p++)
+        if ((unsigned char)*p < ' ' && *p != '\n')
+            *p = '?';
+    const char *line = strrchr(tail, '\n');
+    pull_text(out, size, "%s", line ? line + 1 : tail);
 }

@@ -18,5 +18,7 @@ enum status task_save(const char *folder, const char *name, json_t *root, bool k
 const char *task_text(const json_t *o, const char *key);
 void task_set(json_t *o, const char *key, const char *text);
 int64_t task_int(const json_t *o, const char *key);
+/* The last line of a file that may be of any size, as text; "" when there is none. */
+void task_last_line(const char *path, char *out, size_t size);
 
 #endif

@@ -409,6 +409,43 @@ static void an_end_that_is_seen_late_is_waited_for(void **state)
     }
 }
 
+static void what_the_script_said_is_the_reason(void **state)
+{
+    (void)state;
+    char path[PULL_PATH];
+    start(false);
+    begin(0, false);
+    seconds(2);
+    for (int k = 0; k < 2; k++) {
+        struct model_task *t = &model.arrays[0].tasks[k];
+        t->over = true;
+        snprintf(t->state, sizeof t->state, "FAILED");
+        model_write(rows[k].folder, "slurm.out", "module loaded\nexec: skyferry-pull: not found\n");
+    }
+    until(FAILED, 0, 2, 100);
+    assert_non_null(strstr(rows[0].end.words, ": exec: skyferry-pull: not found"));
+    begin(0, false); /* which does not stand for the next attempt */
+    snprintf(path, sizeof path, "%.4000s/slurm.out", rows[0].folder);
+    assert_int_not_equal(access(path, F_OK), 0);
+    stop();
+}
+
+static void a_template_that_is_gone_is_said_as_such(void **state)
+{
+    (void)state;
+    char kept[sizeof s.slurm.script];
+    start(false);
+    memcpy(kept, s.slurm.script, sizeof kept);
+    snprintf(s.slurm.script, sizeof s.slurm.script, "%s", "/none.sbatch");
+    begin(0, false);
+    seconds(5);
+    assert_int_equal(model.submissions, 0);
+    assert_non_null(strstr(rows[0].news, "/none.sbatch"));
+    memcpy(s.slurm.script, kept, sizeof kept);
+    until(DONE, 0, 2, 200);
+    stop();
+}
+
 /* Accounting calls it running for ever: the controller lost it. */
 static void what_the_controller_lost_is_judged_in_the_end(void **state)
 {
@@ -673,6 +710,8 @@ int main(void)
         cmocka_unit_test(what_is_cancelled_before_it_is_sent_never_runs),
         cmocka_unit_test(a_number_used_again_is_not_ours),
         cmocka_unit_test(an_end_that_is_seen_late_is_waited_for),
+        cmocka_unit_test(what_the_script_said_is_the_reason),
+        cmocka_unit_test(a_template_that_is_gone_is_said_as_such),
         cmocka_unit_test(what_the_controller_lost_is_judged_in_the_end),
         cmocka_unit_test(why_a_job_is_not_begun_is_told),
         cmocka_unit_test(pbs_tells_of_a_task_that_left_no_word),
