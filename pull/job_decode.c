@@ -138,10 +138,10 @@ static enum status wrap(struct making *m, struct fault *why)
 
 void decode_avoid(const struct job *j, struct making *m)
 {
-    if (j->attempts == 0)
+    bool lost = strcmp(j->batch_state, "NODE_FAIL") == 0 || strcmp(j->batch_state, "BOOT_FAIL") == 0;
+    if (j->attempts == 0 && !lost)
         return;
     json_t *end = task_load(m->o.folder, "ended.json");
-    bool lost = strcmp(j->batch_state, "NODE_FAIL") == 0 || strcmp(j->batch_state, "BOOT_FAIL") == 0;
     if (lost || json_is_true(json_object_get(end, "elsewhere")))
         pull_text(m->node, sizeof m->node, "%s", lost ? j->node : task_text(end, "node"));
     if (m->node[0])

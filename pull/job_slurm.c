@@ -362,6 +362,11 @@ static void slurm_close(struct job_runner **r)
         q->arrays = gone->next;
         free_array(gone);
     }
+    while (q->lost) {
+        struct slurm_lost *gone = q->lost;
+        q->lost = gone->next;
+        free(gone);
+    }
     loop_timer_free(&q->tick);
     free(q);
     *r = NULL;

@@ -63,6 +63,13 @@ struct slurm_array {
     struct slurm_task *tasks;
 };
 
+/* How often a job was lost with its node, since we began. */
+struct slurm_lost {
+    struct slurm_lost *next;
+    int64_t id;
+    int count;
+};
+
 struct slurm {
     struct job_runner base;
     struct loop *loop;
@@ -77,6 +84,7 @@ struct slurm {
     struct gate *gate;
     struct loop_timer *tick;
     struct slurm_array *arrays;
+    struct slurm_lost *lost;
     int looks;                   /* at folders, in one tick */
     int64_t ticks, looked, count; /* count: of arrays that ever were */
     bool refused;                /* the last submission did not go: one is tried at a time */

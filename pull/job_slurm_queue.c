@@ -12,6 +12,7 @@
 
 #define CANCEL_AGAIN 3 /* intervals of questions */
 #define BATCH_ASK_MORE 1
+#define LOST_MOST 3   /* times that a job may be lost with its node before that counts */
 #define SILENT_S 120 /* what a folder tells may be seen late over a network */
 #define DOUBTED_S 600 /* the controller is the authority */
 #define TWICE 2 /* answers in a row: files may come late over a network, and so may a submission */
@@ -55,6 +56,40 @@ static bool may_be_late(struct slurm *q, struct slurm_task *t, const struct batc
     return q->now() - t->silent_since < SILENT_S * NS_PER_S;
 }
 
+/* Lost with its node; a job that takes its nodes down with it is not begun for ever. */
+static bool was_lost(struct slurm *q, const struct slurm_task *t, const struct batch_said *said)
+{
+    if (strncmp(said->state, "NODE_FAIL", 9) != 0 && strncmp(said->state, "BOOT_FAIL", 9) != 0)
+        return false;
+    struct slurm_lost *l = q->lost;
+    while (l && l->id != t->id)
+        l = l->next;
+    if (!l && (l = calloc(1, sizeof *l))) {
+        *l = (struct slurm_lost){q->lost, t->id, 0};
+        q->lost = l;
+    }
+    return l && ++l->count <= LOST_MOST;
+}
+
+/* Not the job's own doing: it waits again, and no attempt is counted. */
+static bool is_no_fault(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said,
+                        bool told)
+{
+    struct log_at at = {.stage = "job", .exposure = a->name};
+    if (t->cancelled)
+        return false;
+    if (strncmp(said->state, "PREEMPTED", 9) == 0)
+        log_info(&at, "q%d was preempted: submitted again", t->number);
+    else if (was_lost(a->owner, t, said))
+        log_warn(&at, "q%d was lost with node %s (%s): submitted again to another, no attempt "
+                 "counted", t->number, t->end.node, t->end.words);
+    else if (t->avoid[0] && !told && strcmp(said->reason, "BadConstraints") == 0)
+        log_info(&at, "q%d finds no other node than %s: it is run there again", t->number, t->avoid);
+    else
+        return false;
+    return true;
+}
+
 static void judge(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said)
 {
     struct task_report r = {0};
@@ -73,16 +108,8 @@ static void judge(struct slurm_array *a, struct slurm_task *t, const struct batc
     t->end.exit_status = r.ended_ns ? r.exit_status : said->exit_status;
     slurm_news(t, said->state[0] ? said->state : "UNKNOWN", said->node);
     describe(a, t, said, &r);
-    /* Taken away for somebody else's job: not its fault, it waits again. */
-    if (strncmp(said->state, "PREEMPTED", 9) == 0 && !t->cancelled) {
-        log_info(AT(.stage = "job", .exposure = a->name), "q%d was preempted: submitted again",
-                 t->number);
+    if (is_no_fault(a, t, said, told))
         t->cancelled = true;
-    } else if (t->avoid[0] && !told && strcmp(said->reason, "BadConstraints") == 0) {
-        log_info(AT(.stage = "job", .exposure = a->name), "q%d finds no other node than %s: it is "
-                 "run there again", t->number, t->avoid);
-        t->cancelled = true;
-    }
     slurm_ended(a->owner, t);
 }
 

@@ -118,7 +118,8 @@ eventually "a killed task: its ccds are named" 30 failed_once Killed "not placed
 eventually "a job runs on a node" 30 test -e "$WORK/ran.$(name_of Lost)/stays"
 check "whose scratch it uses" eval '! empty'
 node DOWN Reason=stolen
-eventually "that is lost: said" 30 failed_once Lost "Slurm's job [0-9_]*: NODE_FAIL"
+eventually "that is lost: said, and no attempt is counted" 30 grep -q \
+    "exposure=$(name_of Lost): q1 was lost with node $(hostname -s) (Slurm's job [0-9_]*: NODE_FAIL" "$FAR/pull.log"
 node RESUME
 # What waits for its second attempt begins now; the tasks that find no other node, soon.
 kill -HUP "${PID[pull]}"

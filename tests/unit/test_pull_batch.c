@@ -270,14 +270,33 @@ static void a_preempted_task_waits_again(void **state)
     stop();
 }
 
+static void a_lost_node_costs_no_attempt_but_not_for_ever(void **state)
+{
+    (void)state;
+    start(false);
+    model.nodes_die = true;
+    for (int k = 0; k < 3; k++) {
+        begin(0, false);
+        until(WAITING, 0, 2, 300);
+    }
+    begin(0, false);
+    until(FAILED, 0, 2, 300);
+    assert_non_null(strstr(rows[0].end.words, "NODE_FAIL"));
+    stop();
+}
+
 static void a_task_that_left_no_word_is_asked_about(void **state)
 {
     (void)state;
     start(false);
     model.nodes_die = true;
+    for (int k = 0; k < 3; k++) {
+        begin(0, false);
+        until(WAITING, 0, 2, 300);
+    }
     begin(0, false);
     until(FAILED, 0, 2, 300);
-    assert_non_null(strstr(rows[0].end.words, "Slurm's job 1000_1: NODE_FAIL"));
+    assert_non_null(strstr(rows[0].end.words, "Slurm's job 1003_1: NODE_FAIL"));
     assert_true(model.probes > 0);
     stop();
     /* Slurm has forgotten it, accounting has not. */
@@ -703,6 +722,7 @@ int main(void)
         cmocka_unit_test(ten_minutes_without_the_controller),
         cmocka_unit_test(a_requeued_task_is_the_same_job),
         cmocka_unit_test(a_preempted_task_waits_again),
+        cmocka_unit_test(a_lost_node_costs_no_attempt_but_not_for_ever),
         cmocka_unit_test(a_task_that_left_no_word_is_asked_about),
         cmocka_unit_test(a_submission_that_outlives_the_daemon_is_waited_for),
         cmocka_unit_test(a_submission_that_arrives_before_the_next_is_the_one),
