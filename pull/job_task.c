@@ -118,12 +118,17 @@ bool task_look(const char *folder, const char *key, struct task_report *out)
 
 /* ---- the node's side ---- */
 
+/* When a task looks whether its order still stands, and how often then. */
+#define LOOK_FIRST_MS 5000
+#define LOOK_MS 15000
+
 struct node_task {
     const char *folder, *key;
     char run[TASK_KEY]; /* this process among all that ever came for the job */
     int restart;        /* how often Slurm put the task back; -1: it is not told */
     struct task_report report;
     struct loop *loop;
+    struct loop_timer *look;
     struct job_runner *runner;
     struct job_end end;
     struct task_decode *decode; /* NULL: the ccds are placed already */
@@ -172,15 +177,25 @@ static void introduce(struct node_task *t)
     t->restart = !array || !task ? -1 : restart ? (int)strtol(restart, NULL, 10) : 0;
 }
 
-/* The order and the claim are still ours? A node that was given up may have come back. */
+/* Does a file of the folder name this? -1: it cannot be read. */
+static int names(const struct node_task *t, const char *file, const char *key, const char *value)
+{
+    json_t *o = task_load(t->folder, file);
+    int same = o ? strcmp(task_text(o, key), value) == 0 : -1;
+    json_decref(o);
+    return same;
+}
+
 static bool is_ours(const struct node_task *t)
 {
-    json_t *order = task_load(t->folder, "task.json"), *mine = task_load(t->folder, "claim.json");
-    bool is = order && strcmp(task_text(order, "key"), t->key) == 0 && mine &&
-              strcmp(task_text(mine, "run"), t->run) == 0;
-    json_decref(order);
-    json_decref(mine);
-    return is;
+    return names(t, "task.json", "key", t->key) == 1 && names(t, "claim.json", "run", t->run) == 1;
+}
+
+/* Surely another's, by order or claim: a node that was given up may have come back. A store that
+ * does not answer just now proves nothing. */
+static bool is_anothers(const struct node_task *t)
+{
+    return names(t, "task.json", "key", t->key) == 0 || names(t, "claim.json", "run", t->run) == 0;
 }
 
 /* May this claim be taken over? That of another submission may: the order is ours. One of this
@@ -244,6 +259,16 @@ static void on_stop(void *ctx, int signo)
     t->runner->row->cancel(t->runner, 1);
     if (t->decoding)
         loop_stop(t->loop);
+}
+
+/* Another one works in the same folder by now: two would spoil each other's results. */
+static void on_look(void *ctx)
+{
+    struct node_task *t = ctx;
+    if (t->told || !is_anothers(t))
+        return;
+    fprintf(stderr, "skyferry-pull: this job was submitted again meanwhile: its run here is ended\n");
+    on_stop(t, SIGTERM);
 }
 
 static void on_late(void *ctx)
@@ -312,7 +337,7 @@ static enum status run_command(struct node_task *t, const struct job_order *o, s
     while (st == ST_OK && !t->ended)
         st = loop_run(t->loop, why);
     crash_point("task:ran");
-    if (st == ST_OK && t->decode && !t->told && is_ours(t))
+    if (st == ST_OK && t->decode && !t->told && !is_anothers(t))
         st = task_bring_back(t->place.work, t->folder, why);
     return st;
 }
@@ -333,6 +358,10 @@ static enum status run_order(struct node_task *t, json_t *order, struct fault *w
         st = job_local.open(t->loop, on_wake, t, &t->runner, why);
     if (st == ST_OK)
         st = loop_signal(t->loop, SIGTERM, on_stop, t, why);
+    if (st == ST_OK && !(t->look = loop_timer_new(t->loop, on_look, t)))
+        st = fault(why, ST_RETRY, "out of memory");
+    if (st == ST_OK)
+        loop_timer_set(t->look, LOOK_FIRST_MS, LOOK_MS);
     if (st == ST_OK && ccds)
         st = decode(t, ccds, &o, why);
     return st == ST_OK ? run_command(t, &o, why) : st;
@@ -361,11 +390,11 @@ static enum status write_end(struct node_task *t, enum status st, struct fault *
         task_decode_report(t->decode, end);
     task_place_free(&t->place);
     task_decode_close(&t->decode);
-    if (is_ours(t))
-        st = task_save(t->folder, "ended.json", end, false, why);
-    else
+    if (is_anothers(t))
         st = fault(why, ST_REJECT, "this job was submitted again meanwhile: its end here does not "
                    "count");
+    else
+        st = task_save(t->folder, "ended.json", end, false, why);
     json_decref(end);
     return st;
 }
@@ -393,6 +422,7 @@ int task_run(const char *folder, const char *key)
     }
     if (st != ST_OK)
         fprintf(stderr, "skyferry-pull: %s\n", why.text);
+    loop_timer_free(&t.look);
     if (t.runner)
         t.runner->row->close(&t.runner);
     loop_close(&t.loop);

@@ -6,8 +6,8 @@
  * With [decode] where = job the order lists the ccds that the task decodes and places first
  * (pull/task_decode.h), and ended.json what became of them.
  * A task that was requeued has the name it had and, with Slurm, a higher count of restarts: it
- * takes its claim over. Who does not have the claim any more writes no end. Nothing else is
- * shared between node and daemon. */
+ * takes its claim over. Who does not have the claim any more ends its command and writes no
+ * end. Nothing else is shared between node and daemon. */
 #ifndef SKYFERRY_PULL_JOB_TASK_H
 #define SKYFERRY_PULL_JOB_TASK_H
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/fsutil.h"
 #include "pull/job_task.h"
 #include "pull/task_files.h"
@@ -158,6 +159,17 @@ static void who_lost_the_claim_tells_of_no_end(void **state)
     assert_int_equal(told(KEY).ended_ns, 0);
 }
 
+/* A node that was cut off comes back when its job runs elsewhere. */
+static void who_lost_the_order_ends_its_run(void **state)
+{
+    (void)state;
+    int64_t begun = clock_mono();
+    assert_int_equal(order(KEY, "sed -i s/" KEY "/" NEXT "/ task.json; sleep 40", 60), ST_OK);
+    assert_int_equal(run(KEY, "7", NULL), 0);
+    assert_true(clock_mono() - begun < 30 * NS_PER_S);
+    assert_int_equal(told(KEY).ended_ns, 0);
+}
+
 static void an_end_from_outside_is_told_from_the_jobs_own(void **state)
 {
     (void)state;
@@ -203,6 +215,7 @@ int main(void)
         cmocka_unit_test_teardown(a_claim_of_an_older_order_holds_nobody, clean),
         cmocka_unit_test_teardown(a_late_task_that_finds_a_new_order_runs_nothing, clean),
         cmocka_unit_test_teardown(who_lost_the_claim_tells_of_no_end, clean),
+        cmocka_unit_test_teardown(who_lost_the_order_ends_its_run, clean),
         cmocka_unit_test_teardown(an_end_from_outside_is_told_from_the_jobs_own, clean),
         cmocka_unit_test_teardown(an_argument_that_is_no_text_is_refused, clean),
     };
