@@ -241,7 +241,12 @@ static enum status choose_name(struct coming *c, struct early_ccd *one, struct p
     pull_path(&c->a->s, file->rel, path);
     if (lstat(path, &st) == 0 && strcmp(one->row.path, file->rel) != 0)
         return fault(why, ST_REJECT, "'%s' is there already", file->rel);
-    return ST_OK;
+    /* Another exposure's, though its file is missing: what is placed there could not be withdrawn. */
+    int64_t owner = 0;
+    grade = catalogue_path_owner(c->a->cat, file->rel, &owner, why);
+    if (grade == ST_OK && owner && owner != c->f->x.id)
+        return fault(why, ST_REJECT, "'%s' is another exposure's", file->rel);
+    return grade;
 }
 
 static const struct member *image_of(const struct manifest *m, int hdu)

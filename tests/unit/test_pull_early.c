@@ -184,6 +184,16 @@ static bool never(struct agent *a, void *ctx)
     return ++*looks > 50;
 }
 
+/* Likewise that nothing is placed. */
+static bool places_nothing(struct agent *a, void *ctx)
+{
+    struct standing now;
+    int *looks = ctx;
+    stand(a, "exp_9001", &now);
+    assert_int_equal(now.placed, 0);
+    return ++*looks > 50;
+}
+
 static void assert_waits(struct transfer *t)
 {
     int looks = 0;
@@ -562,6 +572,28 @@ static void a_name_that_is_taken_is_left(void **state)
     transfer_end(&t);
 }
 
+/* Somebody removed a placed file: what another exposure placed there early could not be withdrawn. */
+static void a_name_of_another_exposure_is_left(void **state)
+{
+    (void)state;
+    struct transfer t;
+    char rel[256];
+    const struct recipe same_names = {.name = "other_9001", .seed = 2};
+    store_as(&same_names, NIGHT, "other_9001");
+    WAIT(is_done, "other_9001");
+    snprintf(rel, sizeof rel, FITS11, 9001);
+    assert_int_equal(unlink(in_store(rel)), 0);
+    transfer_begin(&t, &plain, "exp_9001");
+    transfer_send(&t, 0, end_of_ccd(&t, 12));
+    int looks = 0;
+    run_until(places_nothing, &looks, "looked at");
+    assert_false(exists(rel));
+    TRY(part_abort(t.part, WHY));
+    WAIT(is_gone, "exp_9001");
+    assert_false(exists(rel));
+    transfer_end(&t);
+}
+
 static void what_is_unusual_waits(void **state)
 {
     (void)state;
@@ -646,6 +678,7 @@ int main(void)
         TEST(a_stored_bundle_goes_first),
         TEST(the_same_source_elsewhere_goes_first),
         TEST(a_name_that_is_taken_is_left),
+        TEST(a_name_of_another_exposure_is_left),
         TEST(what_is_unusual_waits),
         TEST(another_name_than_the_parts_waits),
         TEST(the_workspace_gets_what_stands),
