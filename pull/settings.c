@@ -90,7 +90,8 @@ const struct setting pull_settings_rows[] = {
      "How many ccds one job gets."},
     {ROW("jobs", "per_task", SET_CHOICE, per_task), "given", 0, 0, "given|auto", NULL,
      "given: ccds_per_job; auto: as many ccds as a job has processors (with local: so many that "
-     "each processor gets one job), at least 4, the same in every job; bad ccds do not count."},
+     "each processor gets one job), at least 4, the same in every job; ccds that the profile gives no "
+     "job do not count."},
     {ROW("jobs", "max_running", SET_INT, max_running), "0", 0, 1024, NULL, NULL,
      "Jobs that run at the same time, however many are in the queue; 0: one for each processor, "
      "with slurm as many as there are."},
