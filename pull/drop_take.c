@@ -38,15 +38,6 @@ static enum status path_of(const struct take *t, enum drop_kind kind, char out[P
 
 /* ---- answers ---- */
 
-static enum status put_file(const char *path, const struct buf *text, struct fault *why)
-{
-    enum status st = drop_put(path, text, why);
-    if (st != ST_OK)
-        fault_within(why, "no answer can be left in the drop folder (give skyferry-pull's account "
-                     "write access to it): ");
-    return st;
-}
-
 /* False: it is still there. */
 static bool unlink_kind(const struct take *t, enum drop_kind kind)
 {
@@ -72,23 +63,56 @@ static void clear(const struct take *t)
         unlink_kind(t, DROP_SIDE);
 }
 
+/* A full disk must not keep the bytes that fill it. Only for what is in the store, or worthless;
+ * the side-car stays until the answer is there, and brings the next try here. */
+static void make_room(struct take *t)
+{
+    if (t->tar_fd >= 0)
+        close(t->tar_fd); /* an open file keeps its blocks */
+    t->tar_fd = -1;
+    unlink_kind(t, DROP_TAR);
+    unlink_kind(t, DROP_MAP);
+    unlink_kind(t, DROP_REFUSED);
+}
+
+/* settled: nobody needs the bytes any more. */
+static enum status put_file(struct take *t, const char *path, const struct buf *text, bool settled,
+                            struct fault *why)
+{
+    enum status st = drop_put(path, text, why);
+    if (st == ST_WAIT && settled) {
+        make_room(t);
+        st = drop_put(path, text, why);
+    }
+    /* Without a name: what is true of all drops is said once. */
+    if (st == ST_WAIT)
+        fault(why, ST_WAIT, "the disk of the drop folder %.300s is full: no answer can be left "
+              "there; make room", t->o->folder);
+    else if (st != ST_OK)
+        fault_within(why, "no answer can be left in the drop folder (give skyferry-pull's account "
+                     "write access to it): ");
+    return st;
+}
+
 /* Leaves the refusal; `gone`: and removes the drop. */
-static enum status refuse(const struct take *t, bool gone, struct fault *why)
+static enum status refuse(struct take *t, bool gone, struct fault *why)
 {
     struct buf text = {0};
     struct fault failed;
     char path[PATH];
     bool made = wire_refused_text(why, "commit", &text) &&
                 path_of(t, DROP_REFUSED, path, &failed) == ST_OK;
-    if (made && put_file(path, &text, &failed) != ST_OK)
-        log_warn(AT(.stage = "drops", .exposure = t->name), "%s", failed.text);
+    /* Of a full disk the next answer tells, and once. */
+    if (made && put_file(t, path, &text, gone, &failed) != ST_OK)
+        log_write(failed.grade == ST_WAIT ? LOG_DEBUG : LOG_WARN,
+                  AT(.stage = "drops", .exposure = t->name), "%s", failed.text);
     buf_free(&text);
     if (gone)
         clear(t);
     return why->grade;
 }
 
-static enum status tell(const struct take *t, const struct receipt *r, struct fault *why)
+static enum status tell(struct take *t, const struct receipt *r, struct fault *why)
 {
     struct buf text = {0};
     char path[PATH];
@@ -96,7 +120,7 @@ static enum status tell(const struct take *t, const struct receipt *r, struct fa
     if (st == ST_OK && (!receipt_text(r, &text) || !buf_append(&text, "\n", 1)))
         st = fault(why, ST_RETRY, "out of memory");
     if (st == ST_OK)
-        st = put_file(path, &text, why);
+        st = put_file(t, path, &text, true, why);
     buf_free(&text);
     crash_point("drop-receipt");
     if (st == ST_OK)

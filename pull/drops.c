@@ -1,6 +1,7 @@
 #include "pull/drops.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,8 @@
 
 #define THREADS 2              /* one reads while the other waits for the disk */
 #define EXPIRE_MS (600 * 1000LL)
+#define SAID 64                /* so many troubles side by side are told apart */
+#define SAY_AGAIN_NS (3600 * NS_PER_S)
 
 enum task { TASK_TAKE, TASK_ANSWER, TASK_EXPIRE };
 
@@ -42,6 +45,12 @@ struct work {
     int gone;
 };
 
+/* A trouble's text, by its hash, and when it was logged: clock_mono; 0: none. */
+struct said {
+    uint64_t hash;
+    int64_t at;
+};
+
 struct drops {
     struct agent *a;
     struct watch *watch;
@@ -50,10 +59,18 @@ struct drops {
     struct work *works;
     char far_end[PULL_PATH];
     bool beats;             /* the last far-end.json could be written */
-    char said[sizeof((struct fault *)0)->text]; /* the last trouble that was logged */
+    struct said said[SAID]; /* troubles that were logged */
+    size_t said_next;
 };
 
 /* ---- far-end.json ---- */
+
+/* On a full disk the old text with a new time is a sign of life, too. */
+static enum status put_beat(const struct drops *d, const struct buf *text, struct fault *why)
+{
+    enum status st = drop_put(d->far_end, text, why);
+    return st == ST_WAIT && utimensat(AT_FDCWD, d->far_end, NULL, 0) == 0 ? ST_OK : st;
+}
 
 static void on_beat(void *ctx)
 {
@@ -67,9 +84,12 @@ static void on_beat(void *ctx)
     gethostname(h.agent, sizeof h.agent - 1);
     decoding_read(d->a->s.state, &h.decoding);
     enum status st = wire_hello_text(&h, &text) && buf_append(&text, "\n", 1)
-                         ? drop_put(d->far_end, &text, &why)
+                         ? put_beat(d, &text, &why)
                          : fault(&why, ST_RETRY, "out of memory");
-    if (st != ST_OK && d->beats)
+    if (st == ST_WAIT && d->beats)
+        log_error(AT(.stage = "drops"), "the disk of the drop folder %s is full: push must think "
+                  "that nobody runs here. Make room", d->a->s.drops);
+    else if (st != ST_OK && d->beats)
         log_error(AT(.stage = "drops"), "%s; push must think that nobody runs here. Give "
                   "skyferry-pull's account write access to %s", why.text, d->a->s.drops);
     d->beats = st == ST_OK;
@@ -90,6 +110,24 @@ static void run_work(struct pool_job *job)
         w->gone = drop_expire(&w->o, w->days);
 }
 
+/* What passes is tried at every rescan, and said once an hour. */
+static bool is_news(struct drops *d, const char *text)
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    int64_t now = clock_mono();
+    size_t at = 0;
+    for (const char *c = text; *c; c++)
+        hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    while (at < SAID && (d->said[at].hash != hash || d->said[at].at == 0))
+        at++;
+    if (at < SAID && now - d->said[at].at < SAY_AGAIN_NS)
+        return false;
+    if (at == SAID)
+        at = d->said_next++ % SAID;
+    d->said[at] = (struct said){hash, now};
+    return true;
+}
+
 static void say(struct drops *d, const struct work *w)
 {
     char name[MEMBER_NAME], id8[9];
@@ -103,10 +141,8 @@ static void say(struct drops *d, const struct work *w)
         log_info(&at, "taken from the drop folder as %s, %lld bytes", w->r.stored,
                  (long long)w->r.size);
     } else if (w->grade != ST_OK && w->why.text[0]) {
-        /* What passes is tried at every rescan, and said once. */
-        log_write(strcmp(d->said, w->why.text) == 0 ? LOG_DEBUG : LOG_WARN, &at, "%s%s",
-                  w->why.text, w->grade == ST_WAIT ? " (it is tried again)" : "");
-        memcpy(d->said, w->why.text, sizeof d->said);
+        log_write(is_news(d, w->why.text) ? LOG_WARN : LOG_DEBUG, &at, "%s%s", w->why.text,
+                  w->grade == ST_WAIT ? " (it is tried again)" : "");
     }
 }
 
@@ -120,6 +156,8 @@ static void done_work(struct pool_job *job)
         ;
     *at = w->next;
     say(d, w);
+    if (!d->beats && w->ran && w->task == TASK_TAKE && !d->a->stopping)
+        on_beat(d); /* what was taken may have made the room */
     if (w->again && w->ran && !d->a->stopping)
         submit(d, w->task, w->file, w->key);
     free(w);

@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 
 #include <cmocka.h>
@@ -354,6 +356,100 @@ static void the_stores_own_trouble_costs_no_bytes(void **state)
     sample_free(&s);
 }
 
+/* ---- full disks ---- */
+
+static bool write_text(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY);
+    bool ok = fd >= 0 && fs_write_all(fd, text, strlen(text)) == 0;
+    close(fd);
+    return ok;
+}
+
+/* A mount table of our own: with root's rights, else in a user namespace of our own. */
+static bool own_mounts(void)
+{
+    char users[64], groups[64];
+    snprintf(users, sizeof users, "0 %u 1", (unsigned)geteuid());
+    snprintf(groups, sizeof groups, "0 %u 1", (unsigned)getegid());
+    if (unshare(CLONE_NEWNS) != 0 &&
+        (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 || !write_text("/proc/self/uid_map", users) ||
+         !write_text("/proc/self/setgroups", "deny") ||
+         !write_text("/proc/self/gid_map", groups)))
+        return false;
+    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+static void fill_disk(const char *name)
+{
+    static const unsigned char block[4096];
+    int fd = open(at(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    while (fs_write_all(fd, block, sizeof block) == 0)
+        ;
+    close(fd);
+}
+
+/* In a child whose drop folder is a file system of its own. 0: as it should be, 77: not allowed
+ * here, else the line that failed. */
+static int answer_on_a_full_disk(const struct sample *s, const struct sample *bad)
+{
+    struct receipt r;
+    struct fault why = {0};
+    if (!own_mounts() || mount("tmpfs", folder, "tmpfs", 0, "size=200k") != 0)
+        return 77;
+    drop(s);
+    fill_disk("filler");
+    if (take(s, &r, &why) != ST_OK)
+        return __LINE__;
+    told_stored(s, "ut160901/DECam_1.tar");
+    drop_is_gone(s);
+    /* Others were faster than the answer: the bytes are free all the same. */
+    unlink(path_of(s, DROP_RECEIPT));
+    unlink(at("filler"));
+    put_side(s);
+    fill_disk("filler");
+    if (take(s, &r, &why) != ST_WAIT || !in_drops(s, DROP_SIDE) || in_drops(s, DROP_TAR))
+        return __LINE__;
+    if (!strstr(why.text, "is full") || strstr(why.text, "access") || strstr(why.text, s->open.name))
+        return __LINE__;
+    unlink(at("filler"));
+    if (drop_take(&order, file_of(s, DROP_SIDE), &r, &why) != ST_OK)
+        return __LINE__;
+    drop_is_gone(s);
+    /* Worthless bytes do not keep their refusal away. */
+    drop(bad);
+    fill_disk("filler");
+    if (take(bad, &r, &why) != ST_RETRY)
+        return __LINE__;
+    told_refused(bad, ST_RETRY, "SHA-256 differs");
+    drop_is_gone(bad);
+    return 0;
+}
+
+/* Else the disk stays full: what is stored is kept for the want of 600 bytes to say so. */
+static void on_a_full_disk_what_is_stored_makes_room_for_its_answer(void **state)
+{
+    (void)state;
+    struct sample s, bad;
+    int end = -1;
+    sample_make(&s, "DECam_1", 14, 100000);
+    sample_make(&bad, "DECam_2", 15, 100000);
+    bad.bytes[777] ^= 1;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        _exit(answer_on_a_full_disk(&s, &bad));
+    assert_int_equal(waitpid(pid, &end, 0), pid);
+    sample_free(&s);
+    sample_free(&bad);
+    assert_true(WIFEXITED(end));
+    if (WEXITSTATUS(end) == 77) {
+        print_message("no file system of our own may be mounted here\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(end), 0);
+}
+
 static void a_sparse_monster_is_not_read(void **state)
 {
     (void)state;
@@ -556,6 +652,7 @@ int main(void)
         DROP_TEST(links_folders_and_pipes),
         DROP_TEST(what_cannot_be_removed_keeps_its_side_car),
         DROP_TEST(the_stores_own_trouble_costs_no_bytes),
+        DROP_TEST(on_a_full_disk_what_is_stored_makes_room_for_its_answer),
         DROP_TEST(a_sparse_monster_is_not_read),
         DROP_TEST(a_store_that_is_away_keeps_the_drop),
         DROP_TEST(killed_anywhere_it_ends_well),
