@@ -14,6 +14,7 @@
 #include "pull/command.h"
 #include "pull/commands.h"
 #include "pull/identity.h"
+#include "pull/job.h"
 #include "pull/lease.h"
 #include "pull/node_scratch.h"
 #include "pull/pause.h"
@@ -268,6 +269,55 @@ static void check_slurm(struct findings *f)
     }
 }
 
+/* Jobs that [jobs] runner cannot ask after: it was changed while they were out. */
+struct elsewhere {
+    const struct pull_settings *s;
+    const struct batch_dialect *dialect; /* of the first */
+    int confirmed, unconfirmed;
+    char first[512], unheard[512], id[BATCH_ID];
+};
+
+static bool note_elsewhere(void *ctx, const struct job *j)
+{
+    struct elsewhere *e = ctx;
+    const struct batch_dialect *d = job_elsewhere(e->s, j);
+    char id[BATCH_ID];
+    if (!d)
+        return true;
+    e->dialect = e->dialect ? e->dialect : d;
+    if (!job_confirmed(e->s, j, id)) {
+        if (e->unconfirmed++ == 0)
+            pull_text(e->unheard, sizeof e->unheard, "%s", j->folder);
+    } else if (e->confirmed++ == 0) {
+        e->dialect = d;
+        pull_text(e->first, sizeof e->first, "%s", j->folder);
+        pull_text(e->id, sizeof e->id, "%s", id[0] ? id : "a task of it began");
+    }
+    return true;
+}
+
+static void check_elsewhere(struct findings *f)
+{
+    struct elsewhere e = {.s = f->s};
+    struct catalogue *cat = NULL;
+    struct fault why;
+    if (access(f->s->catalogue, F_OK) == 0 &&
+        catalogue_open(f->s->catalogue, true, &cat, &why) == ST_OK)
+        (void)catalogue_jobs_in(cat, JOB_RUNNING, note_elsewhere, &e, &why);
+    catalogue_close(&cat);
+    if (e.confirmed) {
+        bad(f, true, "jobs: %d in %s's queue, the first %s (%s): with [jobs] runner = %s no daemon "
+            "starts", e.confirmed, e.dialect->system, e.first, e.id, f->s->runner);
+        remedy("set [jobs] runner = %s until they have ended", e.dialect->name);
+    }
+    if (e.unconfirmed) {
+        bad(f, false, "jobs: %d that %s never confirmed, the first %s", e.unconfirmed,
+            e.dialect->system, e.unheard);
+        remedy("a daemon that starts with [jobs] runner = %s gives their submissions up and runs "
+               "them", f->s->runner);
+    }
+}
+
 /* Of other machines' scratch nothing is known here. */
 static void check_decoding(struct findings *f)
 {
@@ -305,6 +355,7 @@ static void check_jobs(struct findings *f)
         check_slurm(f);
     if (strcmp(s->runner, "pbs") == 0)
         check_pbs(f);
+    check_elsewhere(f);
     check_decoding(f);
     bool measures = c.argc && strcmp(fs_basename(c.argv[0]), "skyferry-measure") == 0;
     if (measures && !command_find("source-extractor", path, sizeof path) &&

@@ -6,9 +6,12 @@
 #define SKYFERRY_PULL_JOB_H
 
 #include "pull/agent.h"
+#include "pull/job_dialect.h"
 
 /* Opens the runner and takes back the jobs that ran before: processes that a crash left are
- * ended, and the rows wait again; what a batch system has is taken up again. */
+ * ended, and the rows wait again; what a batch system has is taken up again. With another runner
+ * than theirs: FATAL while a batch system has one; a submission that it never confirmed is given
+ * up. */
 enum status jobs_open(struct agent *a, struct fault *why);
 /* Ends what runs on this machine, and these rows wait again, the attempt not counted; what a
  * batch system has is left to it until the next start. */
@@ -24,5 +27,10 @@ enum status jobs_look(struct agent *a, struct fault *why);
 /* Ends the running jobs of an exposure; true when there were any: ask again when they ended. */
 bool jobs_cancel(struct agent *a, int64_t exposure);
 int jobs_running(const struct agent *a);
+
+/* The batch system that has this running job, if [jobs] runner is another one; else NULL. */
+const struct batch_dialect *job_elsewhere(const struct pull_settings *s, const struct job *j);
+/* Is it known to have arrived there? By its name, which goes to id ("" not known), or a claim. */
+bool job_confirmed(const struct pull_settings *s, const struct job *j, char id[BATCH_ID]);
 
 #endif

@@ -211,7 +211,43 @@ static void what_a_batch_system_has_is_taken_up(void **state)
     enum status st = agent_open(&settings, &a, WHY);
     agent_close(&a);
     assert_int_equal(st, ST_FATAL);
-    assert_non_null(strstr(try_fault.text, "in PBS's queue"));
+    assert_non_null(strstr(try_fault.text, "in PBS's queue (12[2])"));
+    assert_true(exists("jobs/ut160901/exp_9001/q1/task.json"));
+    assert_int_equal(call(command_check, NULL, NULL), EXIT_FAILED);
+    assert_said("FAIL  jobs: 1 in PBS's queue, the first jobs/ut160901/exp_9001/q2 (12[2])");
+    assert_said("-> set [jobs] runner = pbs until");
+    assert_said("warn  jobs: 1 that PBS never confirmed, the first jobs/ut160901/exp_9001/q1");
+}
+
+/* The call was refused, or its answer lost: another runner may have the jobs. A submission that
+ * arrives after that finds no order. */
+static void what_no_batch_system_confirmed_is_given_up(void **state)
+{
+    (void)state;
+    static const char order[] = "{\"runner\": \"slurm\", \"key\": \"00112233445566aa\"}";
+    struct found_job f = {0};
+    struct catalogue *cat;
+    for (int q = 1; q <= 2; q++) {
+        char rel[128];
+        snprintf(rel, sizeof rel, "jobs/ut160901/exp_9001/q%d/task.json", q);
+        TRY(fs_write_file(in_store(rel), order, strlen(order), false, WHY));
+        snprintf(rel, sizeof rel, "jobs/ut160901/exp_9001/q%d/end.json", q);
+        assert_int_equal(unlink(in_store(rel)), 0);
+    }
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_int_equal(exposure_named("exp_9001").state, EX_WORKING);
+    assert_int_equal(call(command_check, NULL, NULL), EXIT_DONE);
+    assert_said("warn  jobs: 2 that Slurm never confirmed, the first jobs/ut160901/exp_9001/q");
+    assert_int_equal(call(command_retry, NULL, OPERANDS("exp_9001")), EXIT_DONE);
+    struct exposure x = exposure_named("exp_9001");
+    assert_int_equal(x.state, EX_DONE);
+    TRY(catalogue_open(settings.catalogue, true, &cat, WHY));
+    TRY(catalogue_jobs_of(cat, x.id, take_found, &f, WHY));
+    catalogue_close(&cat);
+    for (int q = 1; q <= 2; q++)
+        assert_true(f.j[q].state == JOB_DONE && f.j[q].attempts == 1);
+    assert_false(exists("jobs/ut160901/exp_9001/q1/task.json"));
+    assert_false(exists("jobs/ut160901/exp_9001/q2/task.json"));
 }
 
 static void other_templates_find_the_files_all_the_same(void **state)
@@ -434,6 +470,7 @@ int main(void)
         NIGHT_OF(what_is_rebuilt_says_the_same),
         NIGHT_OF(the_rest_is_done_by_the_daemon),
         NIGHT_OF(what_a_batch_system_has_is_taken_up),
+        NIGHT_OF(what_no_batch_system_confirmed_is_given_up),
         NIGHT_OF(other_templates_find_the_files_all_the_same),
         NIGHT_OF(a_running_daemon_is_not_pulled_from_under),
         NIGHT_OF(nor_is_one_on_another_machine),
