@@ -19,6 +19,7 @@
 #include "pull/making.h"
 #include "pull/placing.h"
 #include "pull/renew.h"
+#include "pull/retire.h"
 #include "pull/visit.h"
 
 /* Named only after so many drafts: it bounds the descriptors, and the disk works meanwhile. */
@@ -40,7 +41,7 @@ struct fanout {
     int pending;         /* pool jobs out */
     int drafts;          /* of these: written, not named */
     int unproven;        /* ccds, see struct unpack_ccd */
-    bool cut;            /* the pool is stopping: nothing more is begun */
+    bool cut;            /* the pool is stopping, or its row is gone: nothing more is begun */
     struct fault worst;  /* of what concerns the whole exposure */
     int64_t began, cpu;  /* ns */
     int64_t part[UNPACK_PARTS]; /* of cpu */
@@ -369,22 +370,6 @@ static void take_facts(struct fanout *w)
         x->exact = manifest_is_exact(&w->m) ? EXACT_YES : EXACT_NO;
 }
 
-/* The same source file under another name, or encoded anew, is no second exposure. */
-static enum status refuse_twin(struct fanout *w, struct fault *why)
-{
-    const struct exposure *x = &w->f->x;
-    struct exposure twin;
-    bool found;
-    enum status st = catalogue_by_source(w->a->cat, x, &twin, &found, why);
-    if (st != ST_OK || !found)
-        return st;
-    /* A parked row that has become a bundle keeps its early number. */
-    if (twin.id < x->id || (twin.placed > 0 && x->placed == 0))
-        st = fault(why, ST_REJECT, "it holds the same source file (SHA-256) as %s, which is "
-                   "catalogued: nothing is lost, remove '%s'", twin.bundle, x->bundle);
-    return st;
-}
-
 /* Two exposures that claim the same names (the same EXPNUM, or none) must not share them out
  * between them: the second waits until the first has all of its own. */
 static bool is_claimed(const struct fanout *w)
@@ -458,15 +443,18 @@ static void index_done(struct pool_job *job)
     struct index_job *j = (struct index_job *)job;
     struct fanout *w = j->w;
     struct fault why = j->why;
+    bool given = false;
     w->cut = !j->ran;
     free(j);
     if (!w->cut && why.grade == ST_OK) {
         why.grade = renew_check(&w->f->x, &w->m, &why);
         if (why.grade == ST_OK) {
             take_facts(w);
-            why.grade = refuse_twin(w, &why);
+            /* The same source file under another name, or encoded anew, is no second exposure. */
+            why.grade = retire_twin(w->a, &w->f->x, &given, &why);
+            w->cut = given;
         }
-        if (why.grade == ST_OK)
+        if (!w->cut && why.grade == ST_OK)
             why.grade = placing_claim(&w->a->s, &w->f->x, w->claim, sizeof w->claim, &why);
     }
     if (w->cut || why.grade != ST_OK)

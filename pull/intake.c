@@ -217,7 +217,8 @@ static enum status look_up(struct agent *a, const char *rel, const struct stat *
     if (grade != ST_OK)
         return grade;
     if (x.bundle_sha256[0])
-        return looks_known(&x, st) ? ST_OK : look_again(a, &x, st, known, why);
+        return looks_known(&x, st) ? retire_parked_twin(a, &x, why)
+                                   : look_again(a, &x, st, known, why);
     /* Parked as no bundle: another file by now? */
     *known = x.state != EX_PARKED ||
              (x.bundle_size == st->st_size && x.bundle_mtime_ns == mtime_of(st));

@@ -52,9 +52,9 @@ enum status renew_notice(struct agent *a, const char *rel, const struct receipt 
     st = catalogue_pair(a->cat, r->source_sha256, r->name, &x, &found, why);
     if (st != ST_OK || !found || strcmp(x.bundle, rel) == 0)
         return st;
-    if (retire_is_gone(&x) && r->exact == (x.exact != EXACT_NO)) {
-        *taken = true;
-        st = flow_is_flying(a, x.id) ? ST_OK : retire_return(a, &x, rel, r, why);
+    if (retire_is_lost(a, &x) && r->exact == (x.exact != EXACT_NO)) {
+        *taken = true; /* when it rests, at a later rescan */
+        st = retire_can(a, &x) ? retire_return(a, &x, rel, r, why) : ST_OK;
         agent_poke(a);
         return st;
     }

@@ -187,6 +187,104 @@ static void another_time_is_no_other_file(void **state)
     assert_string_equal(x.bundle, TAR);
 }
 
+/* ---- a bundle that is missing, and the same source file in another place ---- */
+
+static bool count_one(void *ctx, const struct exposure *x)
+{
+    (void)x;
+    ++*(int *)ctx;
+    return true;
+}
+
+static int exposures(void)
+{
+    struct catalogue *cat;
+    struct catalogue_pick all = {.rows = ROWS_ALL};
+    int count = 0;
+    TRY(catalogue_open(settings.catalogue, true, &cat, WHY));
+    TRY(catalogue_each(cat, &all, count_one, &count, WHY));
+    catalogue_close(&cat);
+    return count;
+}
+
+/* It has rested before already: looked at until its row says so. */
+static struct exposure wait_for_bundle(int64_t id, const char *rel)
+{
+    size_t placed;
+    struct exposure x = first_by(id, &placed);
+    for (int i = 0; i < 50 && strcmp(x.bundle, rel) != 0; i++) {
+        run_agent(1);
+        x = first_by(id, &placed);
+    }
+    assert_string_equal(x.bundle, rel);
+    assert_int_equal(placed, 2);
+    assert_true(x.state == EX_DONE && x.reason[0] == '\0' && !retire_is_gone(&x));
+    assert_int_equal(count_files("rawdata", "*.fits"), 2);
+    assert_int_equal(count_files("jobs", "job.json"), 2);
+    return x;
+}
+
+static void a_night_that_was_renamed_is_followed(void **state)
+{
+    (void)state;
+    struct recipe a = other_file(9000);
+    store_as(&a, NIGHT, a.name);
+    run_agent(1);
+    struct exposure was = exposure_named(a.name);
+    move("bundles/ut160901", "bundles/ut990101");
+    struct exposure x = wait_for_bundle(was.id, "bundles/ut990101/exp_9000.tar");
+    assert_string_equal(x.name, was.name);
+    assert_true(x.stamp[STAMP_DONE] == was.stamp[STAMP_DONE]);
+    assert_int_equal(exposures(), 1);
+    assert_true(exists("jobs/ut160901/exp_9000/q2/job.json"));
+}
+
+static void what_is_sent_for_a_truncated_one_takes_its_place(void **state)
+{
+    (void)state;
+    struct recipe a = other_file(9000);
+    store_as(&a, NIGHT, a.name);
+    run_agent(1);
+    int64_t id = exposure_named(a.name).id;
+    assert_int_equal(truncate(in_store(TAR), 3000), 0);
+    store_as(&a, NIGHT, "exp_9000~2");
+    struct exposure x = wait_for_bundle(id, "bundles/ut160901/exp_9000~2.tar");
+    assert_string_equal(x.name, "exp_9000~2");
+    assert_true(exists("jobs/ut160901/exp_9000~2/q2/job.json"));
+}
+
+/* Its receipt names another exposure, so only its index tells. */
+static void another_name_is_no_hindrance(void **state)
+{
+    (void)state;
+    struct recipe a = other_file(9000), b = a;
+    b.name = "copy_9000";
+    store_as(&a, NIGHT, a.name);
+    run_agent(1);
+    int64_t id = exposure_named(a.name).id;
+    take_away();
+    store_as(&b, NIGHT, b.name);
+    wait_for_bundle(id, "bundles/ut160901/copy_9000.tar");
+    assert_int_equal(exposures(), 1);
+}
+
+static void a_parked_twin_helps_out_later(void **state)
+{
+    (void)state;
+    struct recipe a = other_file(9000);
+    store_as(&a, NIGHT, a.name);
+    run_agent(1);
+    int64_t id = exposure_named(a.name).id;
+    store_as(&a, NIGHT, "exp_9000~2");
+    run_agent(2);
+    struct exposure twin = exposure_named("exp_9000~2");
+    assert_true(twin.id != id && twin.state == EX_PARKED);
+    assert_non_null(strstr(twin.reason, "nothing is lost, remove 'bundles/ut160901/exp_9000~2.tar'"));
+    take_away();
+    wait_for_bundle(id, "bundles/ut160901/exp_9000~2.tar");
+    assert_int_equal(exposures(), 1);
+}
+
 #define IN_STORE(test) cmocka_unit_test_setup_teardown(test, store_setup, store_teardown)
 
 int main(void)
@@ -198,6 +296,10 @@ int main(void)
         IN_STORE(a_crash_between_the_steps_is_mended),
         IN_STORE(it_comes_back_under_another_name),
         IN_STORE(another_time_is_no_other_file),
+        IN_STORE(a_night_that_was_renamed_is_followed),
+        IN_STORE(what_is_sent_for_a_truncated_one_takes_its_place),
+        IN_STORE(another_name_is_no_hindrance),
+        IN_STORE(a_parked_twin_helps_out_later),
     };
     return cmocka_run_group_tests_name("pull retire", tests, NULL, NULL);
 }
