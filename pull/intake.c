@@ -139,22 +139,25 @@ static bool looks_known(const struct exposure *x, const struct stat *st)
 }
 
 /* A bundle that was lost here and sent anew need not have the bytes it had: the ratio is held by
- * what the exposures before it came to. What was placed from the first one stays. */
+ * what the exposures before it came to. What was placed from the first one stays. With the same
+ * bytes, too, a parked one is tried again: they were not there, or not these, when it was. */
 static enum status take_again(struct agent *a, struct exposure *x, const struct receipt *r,
                               const struct stat *st, struct fault *why)
 {
     bool anew = strcmp(x->bundle_sha256, r->sha256) != 0;
+    bool parked = x->state == EX_PARKED;
     x->bundle_mtime_ns = mtime_of(st);
-    if (anew) {
-        log_info(AT(.stage = "stored", .exposure = x->name), "%.1f MB, %s came again, encoded anew",
-                 (double)r->size / 1e6, x->bundle);
-        memcpy(x->bundle_sha256, r->sha256, sizeof x->bundle_sha256);
-        x->bundle_size = r->size;
-        if (x->state == EX_PARKED)
-            x->state = EX_STORED;
-        if (x->state == EX_STORED)
-            x->due_ns = clock_wall();
+    if (anew || parked)
+        log_info(AT(.stage = "stored", .exposure = x->name), "%.1f MB, %s came again%s",
+                 (double)r->size / 1e6, x->bundle, anew ? ", encoded anew" : "");
+    memcpy(x->bundle_sha256, r->sha256, sizeof x->bundle_sha256);
+    x->bundle_size = r->size;
+    if (parked) {
+        x->state = EX_STORED;
+        x->attempts = 0;
     }
+    if (x->state == EX_STORED && (anew || parked))
+        x->due_ns = clock_wall();
     return catalogue_save(a->cat, x, why);
 }
 

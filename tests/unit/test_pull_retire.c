@@ -285,6 +285,29 @@ static void a_parked_twin_helps_out_later(void **state)
     assert_int_equal(exposures(), 1);
 }
 
+/* Removed, or damaged, before it was placed, and sent again with the bytes it had. */
+static void the_same_bytes_again_end_the_parking(void **state)
+{
+    (void)state;
+    struct recipe a = other_file(9000);
+    store_as(&a, NIGHT, a.name);
+    damage(TAR, 3);
+    run_agent(1);
+    struct exposure x = exposure_named(a.name), was = x;
+    assert_int_equal(x.state, EX_PARKED);
+    char tar[PULL_PATH];
+    pull_path(&settings, TAR, tar);
+    cook(&a, tar);
+    for (int i = 0; i < 50 && x.state == EX_PARKED; i++) {
+        run_agent(1);
+        x = exposure_named(a.name);
+    }
+    run_agent(1);
+    x = exposure_named(a.name);
+    assert_string_equal(x.bundle_sha256, was.bundle_sha256);
+    assert_true(x.id == was.id && x.state == EX_DONE && x.placed == 2 && x.reason[0] == '\0');
+}
+
 #define IN_STORE(test) cmocka_unit_test_setup_teardown(test, store_setup, store_teardown)
 
 int main(void)
@@ -300,6 +323,7 @@ int main(void)
         IN_STORE(what_is_sent_for_a_truncated_one_takes_its_place),
         IN_STORE(another_name_is_no_hindrance),
         IN_STORE(a_parked_twin_helps_out_later),
+        IN_STORE(the_same_bytes_again_end_the_parking),
     };
     return cmocka_run_group_tests_name("pull retire", tests, NULL, NULL);
 }
