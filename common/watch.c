@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -124,9 +125,7 @@ static void say_limit(struct watch *w, const char *path)
 static void watch_directory(void *ctx, const char *path)
 {
     struct watch *w = ctx;
-    uint32_t top = strcmp(path, w->directory) == 0 ? 0 : IN_DONT_FOLLOW;
-    int wd = inotify_add_watch(w->fd, path,
-                               EVENTS | IN_ONLYDIR | top | (w->changes ? CHANGES : 0));
+    int wd = inotify_add_watch(w->fd, path, EVENTS | IN_ONLYDIR | (w->changes ? CHANGES : 0));
     if (wd < 0) {
         if (errno == ENOSPC)
             say_limit(w, path);
@@ -175,6 +174,13 @@ static void unreadable(void *ctx, const char *path, int err)
         d->said = true;
         d->round = w->round;
     }
+}
+
+/* Whether it is a double shows only where all of the tree is walked. */
+static void linked(void *ctx)
+{
+    struct watch *w = ctx;
+    w->again = true;
 }
 
 /* ---- scans ---- */
@@ -254,7 +260,7 @@ static bool begin(struct watch *w, bool whole)
 {
     struct walker walker = {.recursive = w->recursive, .topless = !whole, .patterns = w->patterns,
                             .enter = watch_directory, .file = found, .unreadable = unreadable,
-                            .ctx = w};
+                            .linked = whole ? NULL : linked, .ctx = w};
     w->walk = walk_begin(&walker);
     w->whole = whole;
     w->spent = 0;
@@ -333,6 +339,13 @@ static void file_event(struct watch *w, const char *path, uint32_t mask)
         w->fn(w->ctx, path, WATCH_FOUND); /* ln: nobody will close it */
 }
 
+/* A link to one, which gives the events of a file. */
+static bool is_directory(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static void directory_event(struct watch *w, const char *path, uint32_t mask)
 {
     if (!w->recursive)
@@ -355,6 +368,8 @@ static void named_event(struct watch *w, const struct dir *d, const struct inoti
     }
     if (e->mask & IN_ISDIR)
         directory_event(w, path, e->mask);
+    else if ((e->mask & (IN_CREATE | IN_MOVED_TO)) && w->recursive && is_directory(path))
+        w->again = true;
     else if (watch_matches(w->patterns, e->name))
         file_event(w, path, e->mask);
     free(path);

@@ -29,8 +29,8 @@ struct watch_options {
 
 /* Called for every matching regular file, again at each rescan and each event: the
  * receiver remembers what it knows. path is absolute or as the directory was given,
- * valid during the call. Names starting with '.' and symbolic links to directories
- * are not followed or reported. */
+ * valid during the call. Names starting with '.' are not followed or reported. A symbolic link to
+ * a directory is a directory, unless that is met under another name, too, or holds the tree. */
 typedef void watch_fn(void *ctx, const char *path, enum watch_hint hint);
 
 struct watch;

@@ -1,7 +1,9 @@
 /* What watch.c and watch_walk.c share: one walk over a directory tree, breadth first, a
  * directory read and closed before the next is opened, names in order. Whoever walks says
  * what to do with directories (set a watch before it is read, so that nothing slips
- * through between) and with files. It goes in slices, so that a tree of any size, or one flat
+ * through between) and with files. Symbolic links to directories are followed, after all that
+ * has a name of its own, and each directory once, so that no loop and no second name of one
+ * counts. It goes in slices, so that a tree of any size, or one flat
  * folder, keeps nobody waiting. Main thread only. */
 #ifndef SKYFERRY_WATCH_INNER_H
 #define SKYFERRY_WATCH_INNER_H
@@ -16,6 +18,7 @@ struct walker {
     void (*enter)(void *ctx, const char *directory);            /* about to read it; may be NULL */
     void (*file)(void *ctx, const char *path);                  /* matches, regular */
     void (*unreadable)(void *ctx, const char *directory, int err); /* below the top */
+    void (*linked)(void *ctx); /* a link to a directory, not followed; NULL: they are */
     void *ctx;
 };
 

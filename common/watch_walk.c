@@ -3,10 +3,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/watch.h"
@@ -42,27 +44,106 @@ bool watch_is_file(const char *path, bool *linked)
 
 /* ---- directories still to be read, first come first read ---- */
 
+/* What has a name of its own first: whatever a link to it is called, that is known for a double.
+ * A link to a link ("latest") last, as the other is the folder's name. */
+enum road { ROAD_OWN, ROAD_LINK, ROAD_LINK_TO_LINK, ROADS };
+
+struct folder {
+    char *path;
+    bool linked; /* a link leads to it: read only if nothing else did */
+};
+
 struct pending {
-    char **path;
+    struct folder *of;
     size_t first, count, room;
 };
 
-static int later(struct pending *q, const char *directory)
+static int later(struct pending *q, const char *directory, bool linked)
 {
     char *copy = strdup(directory);
     if (q->count == q->room) {
         size_t room = q->room ? 2 * q->room : 16;
-        char **grown = copy ? realloc(q->path, room * sizeof *grown) : NULL;
+        struct folder *grown = copy ? realloc(q->of, room * sizeof *grown) : NULL;
         if (!grown) {
             free(copy);
             return ENOMEM;
         }
-        q->path = grown;
+        q->of = grown;
         q->room = room;
     }
     if (copy)
-        q->path[q->count++] = copy;
+        q->of[q->count++] = (struct folder){copy, linked};
     return copy ? 0 : ENOMEM;
+}
+
+/* The next one, whose path is the caller's; NULL: none. */
+static char *next_of(struct pending q[ROADS], bool *linked)
+{
+    for (int i = 0; i < ROADS; i++) {
+        if (q[i].first == q[i].count)
+            continue;
+        struct folder f = q[i].of[q[i].first++];
+        *linked = f.linked;
+        return f.path;
+    }
+    return NULL;
+}
+
+static void forget_pending(struct pending *q)
+{
+    for (size_t i = q->first; i < q->count; i++)
+        free(q->of[i].path);
+    free(q->of);
+}
+
+/* ---- directories met, under whatever name ---- */
+
+struct identity {
+    dev_t device;
+    ino_t inode;
+};
+
+struct met {
+    struct identity *of;
+    size_t count, room;
+};
+
+static bool is_met(const struct met *m, const struct stat *st)
+{
+    for (size_t i = 0; i < m->count; i++)
+        if (m->of[i].inode == st->st_ino && m->of[i].device == st->st_dev)
+            return true;
+    return false;
+}
+
+static int meet(struct met *m, const struct stat *st)
+{
+    if (m->count == m->room) {
+        size_t room = m->room ? 2 * m->room : 64;
+        struct identity *grown = realloc(m->of, room * sizeof *grown);
+        if (!grown)
+            return ENOMEM;
+        m->of = grown;
+        m->room = room;
+    }
+    m->of[m->count++] = (struct identity){st->st_dev, st->st_ino};
+    return 0;
+}
+
+/* What holds the top is no part of it, though a link below may lead there. */
+static void meet_above(struct met *m, const char *top)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    struct identity last = {0};
+    int n = snprintf(path, sizeof path, "%s", top);
+    for (size_t len = n > 0 ? (size_t)n : sizeof path; len + 4 < sizeof path; len += 3) {
+        memcpy(path + len, "/..", 4);
+        if (stat(path, &st) != 0 || (st.st_ino == last.inode && st.st_dev == last.device) ||
+            meet(m, &st) != 0)
+            return;
+        last = (struct identity){st.st_dev, st.st_ino};
+    }
 }
 
 /* ---- the names of one directory ---- */
@@ -82,7 +163,12 @@ struct run {
 
 struct walk {
     struct walker w;
-    struct pending q;
+    struct pending q[ROADS];
+    struct met met;
+    char *folder; /* that is dealt with; NULL: the next one's turn */
+    bool linked;
+    bool began;
+    bool at_top;
     int error;
     DIR *dir;           /* being read */
     struct run **runs;
@@ -152,35 +238,51 @@ static void forget_names(struct walk *k)
 
 /* ---- the walk ---- */
 
-static bool is_directory(unsigned char type, const char *path)
+/* What a name leads to: a directory (*road: how), or anything else. */
+static bool is_directory(unsigned char type, const char *path, enum road *road)
 {
     struct stat st;
-    if (type != DT_UNKNOWN)
+    char target[PATH_MAX], beside[2 * PATH_MAX];
+    *road = ROAD_OWN;
+    if (type != DT_UNKNOWN && type != DT_LNK)
         return type == DT_DIR;
-    return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        return false;
+    ssize_t n = readlink(path, target, sizeof target - 1);
+    if (n <= 0)
+        return true;
+    target[n] = '\0';
+    int folder = target[0] == '/' ? 0 : (int)(strrchr(path, '/') - path) + 1;
+    snprintf(beside, sizeof beside, "%.*s%s", folder, path, target);
+    *road = lstat(beside, &st) == 0 && S_ISLNK(st.st_mode) ? ROAD_LINK_TO_LINK : ROAD_LINK;
+    return true;
 }
 
-/* Trouble with the directory that is first in the queue. */
+/* Trouble with the directory whose turn it is. */
 static void say(struct walk *k, int err)
 {
-    if (k->q.first == 0 && !k->w.topless)
+    if (k->at_top)
         k->error = err;
     /* Gone between listing and reading is no trouble: its removal is the truth. */
     else if (err != ENOENT && err != ENOTDIR && k->w.unreadable)
-        k->w.unreadable(k->w.ctx, k->q.path[k->q.first], err);
+        k->w.unreadable(k->w.ctx, k->folder, err);
 }
 
 static int one_name(struct walk *k, const struct name *n)
 {
-    const char *folder = k->q.path[k->q.first];
+    enum road road;
     char *path = NULL;
     int err = 0;
-    if (asprintf(&path, "%s/%s", strcmp(folder, "/") ? folder : "", n->text) < 0)
+    if (asprintf(&path, "%s/%s", strcmp(k->folder, "/") ? k->folder : "", n->text) < 0)
         return ENOMEM;
-    if (is_directory(n->type, path))
-        err = k->w.recursive ? later(&k->q, path) : 0;
-    else if (watch_matches(k->w.patterns, n->text) && watch_is_file(path, NULL))
-        k->w.file(k->w.ctx, path);
+    if (!is_directory(n->type, path, &road)) {
+        if (watch_matches(k->w.patterns, n->text) && watch_is_file(path, NULL))
+            k->w.file(k->w.ctx, path);
+    } else if (k->w.recursive && road != ROAD_OWN && k->w.linked) {
+        k->w.linked(k->w.ctx);
+    } else if (k->w.recursive) {
+        err = later(&k->q[road], path, k->linked || road != ROAD_OWN);
+    }
     free(path);
     return err;
 }
@@ -188,19 +290,32 @@ static int one_name(struct walk *k, const struct name *n)
 static void next_directory(struct walk *k)
 {
     forget_names(k);
-    free(k->q.path[k->q.first]);
-    k->q.path[k->q.first++] = NULL;
+    free(k->folder);
+    k->folder = NULL;
 }
 
 static void open_directory(struct walk *k)
 {
-    const char *folder = k->q.path[k->q.first];
-    if (k->w.enter)
-        k->w.enter(k->w.ctx, folder);
-    k->dir = opendir(folder);
+    struct stat st;
+    int err = 0;
+    k->folder = next_of(k->q, &k->linked);
+    k->at_top = !k->began && !k->w.topless;
+    k->began = true;
+    if (k->at_top && k->w.recursive)
+        meet_above(&k->met, k->folder);
+    if (k->w.recursive && stat(k->folder, &st) == 0) {
+        if (k->linked && is_met(&k->met, &st)) {
+            next_directory(k);
+            return;
+        }
+        err = meet(&k->met, &st);
+    }
+    if (!err && k->w.enter)
+        k->w.enter(k->w.ctx, k->folder);
+    k->dir = err ? NULL : opendir(k->folder);
     if (k->dir)
         return;
-    say(k, errno);
+    say(k, err ? err : errno);
     next_directory(k);
 }
 
@@ -235,14 +350,22 @@ static void step(struct walk *k)
     }
 }
 
+static bool is_over(const struct walk *k)
+{
+    bool over = !k->folder;
+    for (int i = 0; i < ROADS; i++)
+        over = over && k->q[i].first == k->q[i].count;
+    return over;
+}
+
 bool walk_go(struct walk *k, int64_t until_ns)
 {
-    while (k->q.first < k->q.count) {
+    while (!is_over(k)) {
         step(k);
         if (clock_mono() >= until_ns)
             break;
     }
-    return k->q.first == k->q.count;
+    return is_over(k);
 }
 
 struct walk *walk_begin(const struct walker *w)
@@ -255,7 +378,7 @@ struct walk *walk_begin(const struct walker *w)
 
 int walk_add(struct walk *k, const char *directory)
 {
-    return later(&k->q, directory);
+    return later(&k->q[ROAD_OWN], directory, false);
 }
 
 int walk_error(const struct walk *k)
@@ -271,9 +394,10 @@ void walk_end(struct walk **k)
     if (me->dir)
         closedir(me->dir);
     forget_names(me);
-    for (size_t i = me->q.first; i < me->q.count; i++)
-        free(me->q.path[i]);
-    free(me->q.path);
+    free(me->folder);
+    for (int i = 0; i < ROADS; i++)
+        forget_pending(&me->q[i]);
+    free(me->met.of);
     free(me);
     *k = NULL;
 }

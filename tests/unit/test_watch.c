@@ -563,11 +563,50 @@ static void an_unreadable_directory_is_said_once(void **state)
     assert_true(run(s, "C:shut/in.fits ", 2000));
 }
 
+/* A folder of another disk, tied in while we watch; and gone when its link is. */
+static void a_linked_directory(void **state)
+{
+    struct scene *s = *state;
+    char disk[4096], file[4200], link[4096];
+    int directories = 0;
+    mkdir(scratch_path(&s->scratch, "disk", disk), 0755);
+    make(s, "own");
+    start(s);
+    run(s, NULL, 100);
+    assert_int_equal(symlink(disk, below(s, "night", link)), 0);
+    assert_int_equal(symlink("..", below(s, "own/loop", link)), 0);
+    run(s, NULL, 100);
+    assert_true(watch_has_events(s->w, &directories));
+    assert_int_equal(directories, 3);
+    snprintf(file, sizeof file, "%s/a.fits", disk);
+    assert_int_equal(fs_write_file(file, "x", 1, false, &why), ST_OK);
+    assert_true(run(s, "C:night/a.fits", 2000));
+    /* Inside a folder that comes anew, and there at once. */
+    char moved[4096], disk2[4096];
+    mkdir(scratch_path(&s->scratch, "coming", moved), 0755);
+    mkdir(scratch_path(&s->scratch, "disk2", disk2), 0755);
+    assert_int_equal(symlink(disk2, scratch_path(&s->scratch, "coming/far", link)), 0);
+    snprintf(file, sizeof file, "%s/b.fits", disk2);
+    assert_int_equal(fs_write_file(file, "x", 1, false, &why), ST_OK);
+    assert_int_equal(rename(moved, below(s, "coming", link)), 0);
+    assert_true(run(s, "F:coming/far/b.fits", 2000));
+    assert_null(strstr(s->seen, "loop"));
+    assert_int_equal(unlink(below(s, "night", link)), 0);
+    watch_scan(s->w);
+    watch_has_events(s->w, &directories);
+    assert_int_equal(directories, 4); /* data, own, coming, coming/far */
+    s->seen[0] = '\0';
+    snprintf(file, sizeof file, "%s/c.fits", disk);
+    assert_int_equal(fs_write_file(file, "x", 1, false, &why), ST_OK);
+    run(s, NULL, 100);
+    assert_string_equal(s->seen, "");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(what_is_there_at_start), T(closed_moved_and_linked), T(renamed_by_link_and_unlink), T(noticed_within_milliseconds),
+        T(a_linked_directory), T(what_is_there_at_start), T(closed_moved_and_linked), T(renamed_by_link_and_unlink), T(noticed_within_milliseconds),
         T(directories_made_and_moved_in),
         T(a_directory_renamed_inside_keeps_reporting), T(flat_means_flat),
         T(a_vanished_directory_is_said_once_and_found_again),

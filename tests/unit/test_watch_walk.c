@@ -96,6 +96,50 @@ static void breadth_first_in_order_of_names(void **state)
     assert_string_equal(order, "/y.fits /z.fits ");
 }
 
+static void tie(const char *target, const char *name)
+{
+    char path[4096];
+    assert_int_equal(symlink(target, scratch_path(&scratch, name, path)), 0);
+}
+
+/* A night that was moved to another disk, and links that would double or never end. */
+static void links_to_directories(void **state)
+{
+    (void)state;
+    char top[4096], path[4096];
+    struct watch_options o = {.directory = scratch_path(&scratch, "top", top), .patterns = "*.fits",
+                              .recursive = true};
+    make("top");
+    make("top/own");
+    make("disk2");
+    make("disk2/night");
+    make("disk2/night/deep");
+    put("top/own/1.fits");
+    put("disk2/2.fits");
+    put("disk2/night/3.fits");
+    put("disk2/night/deep/4.fits");
+    tie("own", "top/again");                     /* a second name */
+    tie("night", "top/latest");                  /* of a link: not the one that counts */
+    tie(scratch_path(&scratch, "disk2/night", path), "top/night");
+    tie("../../../top", "disk2/night/deep/back"); /* round about */
+    tie("..", "top/own/up");
+    tie("../..", "top/own/above");               /* all of disk2, too */
+    tie("nowhere", "top/dangling");
+    tie("itself", "top/itself");
+    assert_int_equal(watch_walk(&o, seen, &scratch, &why), ST_OK);
+    assert_string_equal(order, "/top/own/1.fits /top/night/3.fits /top/night/deep/4.fits ");
+    /* Twice over the same folders, of which one holds the other. */
+    order[0] = '\0';
+    tie("../disk2", "top/z");
+    assert_int_equal(watch_walk(&o, seen, &scratch, &why), ST_OK);
+    assert_string_equal(order, "/top/own/1.fits /top/night/3.fits /top/night/deep/4.fits "
+                               "/top/z/2.fits ");
+    order[0] = '\0';
+    o.recursive = false;
+    assert_int_equal(watch_walk(&o, seen, &scratch, &why), ST_OK);
+    assert_string_equal(order, "");
+}
+
 static void a_directory_that_is_none(void **state)
 {
     (void)state;
@@ -191,7 +235,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(patterns), T(breadth_first_in_order_of_names), T(a_directory_that_is_none),
+        T(patterns), T(breadth_first_in_order_of_names), T(links_to_directories),
+        T(a_directory_that_is_none),
         T(entered_before_it_is_read), T(a_large_folder_in_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
