@@ -283,6 +283,34 @@ static enum status build(struct rebuilding *r, const char *path, struct fault *w
     return st;
 }
 
+static bool count_one(void *ctx, const struct exposure *x)
+{
+    *(long *)ctx += x->state != EX_COMING;
+    return true;
+}
+
+/* A catalogue that knows something is not given up for one of nothing: more likely the bundles are
+ * out of reach. One that cannot be read is no loss. */
+static enum status refuse_empty(const struct rebuilding *r, const char *fresh, struct fault *why)
+{
+    struct catalogue_pick all = {.rows = ROWS_BUNDLES};
+    struct catalogue *known = NULL;
+    struct fault none;
+    long count = 0;
+    if (r->exposures > 0 || access(r->s->catalogue, F_OK) != 0)
+        return ST_OK;
+    if (catalogue_open(r->s->catalogue, true, &known, &none) == ST_OK)
+        catalogue_each(known, &all, count_one, &count, &none);
+    catalogue_close(&known);
+    if (count == 0)
+        return ST_OK;
+    remove_database(fresh);
+    return fault(why, ST_REJECT, "below '%s/bundles' there is no bundle with a receipt, but '%s' knows "
+                 "%ld exposure%s: it is kept; mount or move back what holds the bundles, or, if they "
+                 "are gone for good, remove that file and call rebuild again", r->s->root,
+                 r->s->catalogue, count, count == 1 ? "" : "s");
+}
+
 /* In this order: cut short, the store still names a catalogue that is not there, and a daemon asks
  * for another rebuild. */
 static enum status put_in_place(struct rebuilding *r, const char *fresh, const char *old,
@@ -308,6 +336,8 @@ static enum status rebuild(struct rebuilding *r, struct fault *why)
         st = lease_take(r->s->root, r->s->lease_seconds, &lease, why);
     if (st == ST_OK)
         st = build(r, fresh, why);
+    if (st == ST_OK)
+        st = refuse_empty(r, fresh, why);
     if (st == ST_OK)
         st = lease_sure(lease, why);
     if (st == ST_OK)

@@ -138,6 +138,30 @@ static void what_is_rebuilt_says_the_same(void **state)
     assert_int_equal(count_files("jobs", "end.json"), 4);
 }
 
+/* A night on another disk is the store's; while that is not mounted, its catalogue is kept. */
+static void bundles_behind_a_link(void **state)
+{
+    (void)state;
+    char night[PULL_PATH], away[PULL_PATH], gone[PULL_PATH];
+    pull_path(&settings, "bundles/ut160901", night);
+    snprintf(away, sizeof away, "%.4000s/away", dir.dir);
+    snprintf(gone, sizeof gone, "%.4000s/gone", dir.dir);
+    assert_int_equal(rename(night, away), 0);
+    assert_int_equal(symlink(away, night), 0);
+    assert_int_equal(call(command_verify, NULL, NULL), EXIT_DONE);
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("2 exposures, 4 of 4 ccds placed, 4 jobs");
+    assert_int_equal(rename(away, gone), 0);
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_FAILED);
+    assert_int_equal(exposure_named("exp_9001").state, EX_DONE);
+    assert_int_equal(unlink(settings.catalogue), 0); /* what its message says */
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("0 exposures");
+    assert_int_equal(rename(gone, away), 0);
+    assert_int_equal(call(command_rebuild, NULL, NULL), EXIT_DONE);
+    assert_said("2 exposures, 4 of 4 ccds placed, 4 jobs");
+}
+
 static void the_rest_is_done_by_the_daemon(void **state)
 {
     (void)state;
@@ -467,7 +491,7 @@ int main(void)
         NIGHT_OF(a_sound_tree_is_sound),
         NIGHT_OF(everything_wrong_is_found),
         NIGHT_OF(a_sound_but_swapped_file_is_found),
-        NIGHT_OF(what_is_rebuilt_says_the_same),
+        NIGHT_OF(what_is_rebuilt_says_the_same), NIGHT_OF(bundles_behind_a_link),
         NIGHT_OF(the_rest_is_done_by_the_daemon),
         NIGHT_OF(what_a_batch_system_has_is_taken_up),
         NIGHT_OF(what_no_batch_system_confirmed_is_given_up),
