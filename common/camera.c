@@ -1,6 +1,7 @@
 #include "common/camera.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,10 +103,33 @@ static void require_all(struct setting *rows)
     }
 }
 
+static int is_profile(const struct dirent *e)
+{
+    const char *dot = strrchr(e->d_name, '.');
+    return e->d_name[0] != '.' && dot && strcmp(dot, ".conf") == 0;
+}
+
+/* What to give instead: the profiles that there are. */
+static void advise(const char *directory, char *out, size_t size)
+{
+    struct dirent **of = NULL;
+    int count = directory[0] ? scandir(directory, &of, is_profile, alphasort) : 0;
+    int len = snprintf(out, size, "give [camera] profile the path of a camera's profile%s",
+                       count > 0 ? ", or one of these names: " : "");
+    for (int i = 0; i < count; i++) {
+        int stem = (int)(strlen(of[i]->d_name) - strlen(".conf"));
+        if (len < (int)size)
+            len += snprintf(out + len, size - (size_t)len, "%s%.*s", i ? ", " : "", stem,
+                            of[i]->d_name);
+        free(of[i]);
+    }
+    free(of);
+}
+
 bool camera_load(const char *name, const char *directory, struct camera *out,
                  struct config_report *r)
 {
-    char path[4200];
+    char path[4200], advice[1024];
     if (strchr(name, '/'))
         snprintf(path, sizeof path, "%s", name);
     else
@@ -114,7 +138,11 @@ bool camera_load(const char *name, const char *directory, struct camera *out,
     struct setting rows[sizeof camera_settings / sizeof *camera_settings];
     memcpy(rows, camera_settings, sizeof rows);
     require_all(rows);
-    if (config_load(path, rows, out, r))
+    advise(strchr(name, '/') ? "" : directory, advice, sizeof advice);
+    r->advice = advice;
+    bool read = config_load(path, rows, out, r);
+    r->advice = NULL;
+    if (read)
         camera_group_check(out, path, r);
     return r->count == before;
 }

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ini.h>
 #include <math.h>
 #include <stdarg.h>
@@ -10,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define BLANKS " \t\r\n\f\v"
 
@@ -432,14 +435,32 @@ static size_t row_count(const struct setting *rows)
     return n;
 }
 
+/* A plain file, else NULL with errno 0: a pipe would be waited for, a device has no end. A directory
+ * fails at the first read. */
+static FILE *open_plain(const char *file)
+{
+    struct stat st;
+    int fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    bool other = fstat(fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+    FILE *in = other ? NULL : fdopen(fd, "r");
+    if (!in)
+        close(fd);
+    if (other)
+        errno = 0;
+    return in;
+}
+
 static void read_file(struct reading *p)
 {
-    p->in = fopen(p->file, "re");
-    /* A directory opens, and fails at the first read. */
+    p->in = open_plain(p->file);
     int c = p->in ? getc(p->in) : EOF;
     if (!p->in || (c == EOF && ferror(p->in))) {
-        config_problem(p->r, "%s: cannot be read: %s; name the right file with --config, or write "
-                       "one (--dump-config prints all keys)", p->file, strerror(errno));
+        config_problem(p->r, "%s: cannot be read: %s; %s", p->file,
+                       errno ? strerror(errno) : "it is no plain file", p->r->advice ? p->r->advice
+                       : "name the right file with --config, or write one (--dump-config prints all "
+                         "keys)");
         goto out;
     }
     if (c != EOF)

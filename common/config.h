@@ -39,6 +39,7 @@ struct setting {
 struct config_report {
     struct buf text;
     int count;
+    const char *advice; /* what helps when a file cannot be read; NULL: --config */
 };
 void config_problem(struct config_report *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

@@ -83,7 +83,12 @@ static void shipped_profiles(void **state)
     check_profile("hsc", 104);
     assert_false(camera_load("hsc", "/nowhere", &c, &report));
     assert_int_equal(report.count, 1);
-    assert_non_null(strstr((char *)report.text.data, "/nowhere/hsc.conf: cannot be read: "));
+    assert_non_null(strstr((char *)report.text.data, "/nowhere/hsc.conf: cannot be read: No such "
+                           "file or directory; give [camera] profile the path of a camera's profile\n"));
+    assert_false(camera_load("nocam", "etc/cameras", &c, &report));
+    assert_int_equal(report.count, 2);
+    assert_non_null(strstr((char *)report.text.data, "profile, or one of these names: decam, "
+                           "generic, "));
 }
 
 /* A camera that differs in every key needs no code. */

@@ -239,6 +239,12 @@ static void files_that_are_none(void **state)
            "(--dump-config prints all keys)");
     report.text.len = 0;
     report.count = 0;
+    assert_int_equal(mkfifo(scratch_path(&scratch, "pipe", file), 0600), 0);
+    assert_false(config_load(file, rows, &got, &report)); /* and does not wait for a writer */
+    EXPECT(": cannot be read: it is no plain file; name the right file with --config, or write one "
+           "(--dump-config prints all keys)");
+    report.text.len = 0;
+    report.count = 0;
     scratch_path(&scratch, "binary", file);
     assert_false(load_bytes("[watch]\ndirectory = /a\0b\n\0\0\0\n", 30));
     EXPECT(":2: holds a zero byte; this is not a text file",
