@@ -235,7 +235,10 @@ static void check_drops(struct pull_settings *s, struct config_report *r)
         pull_path(s, taken[i], folder);
         bad = bad || is_within(s->drops, folder);
     }
-    if (bad)
+    if (strcmp(s->drops, "/") == 0)
+        config_problem(r, "[store] drops = / is the whole machine; choose a folder of its own, such "
+                          "as drops");
+    else if (bad)
         config_problem(r, "[store] drops = %s is the store's own folder; choose another, such as "
                           "drops", s->drops);
 }

@@ -103,6 +103,9 @@ static void paths_can_be_elsewhere(void **state)
         assert_non_null(strstr((char *)r.text.data, "store's own folder"));
         buf_free(&r.text);
     }
+    assert_false(load(CAMERA "[store]\nroot = /data\ndrops = //\n", NULL, &r));
+    assert_non_null(strstr((char *)r.text.data, "[store] drops = / is the whole machine"));
+    buf_free(&r.text);
     assert_true(load(CAMERA "[store]\nroot = /data\ndrops = jobs2/\n", NULL, &r));
     assert_string_equal(s.drops, "/data/jobs2");
     buf_free(&r.text);
