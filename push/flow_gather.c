@@ -1,8 +1,10 @@
 /* Exposures of several files: each file keeps a row, a bundle and a receipt of its own, so that its
  * digest is vouched for by itself; none of them becomes ready before all are whole. All that is
  * known of an exposure is in the rows of its files, so a restart forgets nothing. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/clock.h"
 #include "common/crashpoint.h"
@@ -82,6 +84,37 @@ static enum status look_for_twins(struct flow *f, const char *group, struct faul
     return st;
 }
 
+/* What cannot be looked at just now is left to the encoder, which tries again. */
+static bool still_there(void *ctx, const struct exposure *e)
+{
+    struct stat st;
+    struct identity now;
+    if (stat(e->path, &st) == 0) {
+        identity_of(&st, &now);
+        if (identity_equal(&now, &e->file))
+            return true;
+    } else if (errno != ENOENT && errno != ENOTDIR) {
+        return true;
+    }
+    *(struct exposure *)ctx = *e;
+    return false;
+}
+
+/* A file may have gone while it waited for the others: it counts no longer, and what is left is
+ * decided on again. False also on failure. */
+static bool all_there(struct flow *f, const char *group, enum status *st, struct fault *why)
+{
+    struct exposure lost = {0};
+    struct fault gone;
+    *st = journal_group_waiting(f->o.journal, group, still_there, &lost, why);
+    if (*st != ST_OK || lost.id == 0)
+        return *st == ST_OK;
+    fault(&gone, ST_REJECT, "is gone, or another file now, so %s is not all there", group);
+    lost.state = EXPOSURE_PARTIAL; /* also where it is parked for want of the others */
+    flow_restart(f, &lost, &gone);
+    return false;
+}
+
 static enum status release(struct flow *f, const char *group, int coming, struct fault *why)
 {
     enum status st = look_for_twins(f, group, why);
@@ -104,6 +137,9 @@ static enum status give_up(struct flow *f, const char *group, const struct so_fa
 {
     const struct camera *c = &f->config.camera;
     char reason[512];
+    enum status st;
+    if (!all_there(f, group, &st, why))
+        return st;
     if (strcmp(c->group_partial, "ship") == 0) {
         log_warn(AT(.stage = "gather", .exposure = group), "shipped in part: %s, and nothing more "
                  "came for %d s", so_far->words, c->group_wait_s);
@@ -146,6 +182,8 @@ static enum status decide(struct flow *f, const char *group, struct fault *why)
     int size = camera_group_ccds(&f->config.camera, wanted);
     int lacking = camera_group_missing(&f->config.camera, g.has, words, sizeof words);
     if (lacking == 0 || g.released) {
+        if (!all_there(f, group, &st, why))
+            return st;
         if (g.released)
             log_info(AT(.stage = "gather", .exposure = group), "a file came after the others went; "
                      "it follows them");

@@ -121,6 +121,9 @@ enum status journal_group_twice(struct journal *j, const char *group, struct jou
  * `coming` is noted with each of them (group_coming). */
 enum status journal_group_release(struct journal *j, const char *group, int coming,
                                   struct fault *why);
+/* Those files, one after the other, until fn returns false. */
+enum status journal_group_waiting(struct journal *j, const char *group, journal_fn *fn, void *ctx,
+                                  struct fault *why);
 /* They wait on, not looked at before due_ns; or are parked. Not those that were named to `send`. */
 enum status journal_group_wait(struct journal *j, const char *group, int64_t due_ns,
                                const char *reason, struct fault *why);

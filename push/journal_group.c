@@ -9,6 +9,9 @@
 /* Parked because others were missing, not for something of its own. */
 #define PARKED_WHOLE "(state = 'parked' AND settled_ns > 0 AND bundle_id = '')"
 
+/* Wait for the others, and are given free with them. */
+#define WAITS "exact = 0 AND (state = 'partial' OR " PARKED_WHOLE ")"
+
 /* They count: are whole, and wait for others or go. */
 #define COUNTS(row)                                                                               \
     row "exact = 0 AND (" row "state NOT IN ('seen', 'skipped', 'parked') OR (" row               \
@@ -63,9 +66,30 @@ enum status journal_group_release(struct journal *j, const char *group, int comi
 {
     return db_run(j->db, why,
                   "UPDATE exposures SET state = 'ready', attempts = 0, due_ns = 0, reason = '',"
-                  " group_coming = ? WHERE grp != '' AND grp = ? AND exact = 0 AND"
-                  " (state = 'partial' OR " PARKED_WHOLE ")",
+                  " group_coming = ? WHERE grp != '' AND grp = ? AND " WAITS,
                   "is", (int64_t)coming, group);
+}
+
+struct visitor {
+    journal_fn *fn;
+    void *ctx;
+};
+
+static bool take_waiting(void *ctx, const struct db_row *row)
+{
+    const struct visitor *v = ctx;
+    struct exposure e;
+    journal_read(&e, row);
+    return v->fn(v->ctx, &e);
+}
+
+enum status journal_group_waiting(struct journal *j, const char *group, journal_fn *fn, void *ctx,
+                                  struct fault *why)
+{
+    struct visitor v = {fn, ctx};
+    return db_each(j->db, why, take_waiting, &v,
+                   "SELECT " JOURNAL_COLUMNS " FROM exposures WHERE grp != '' AND grp = ? AND "
+                   WAITS, "s", group);
 }
 
 enum status journal_group_wait(struct journal *j, const char *group, int64_t due_ns,

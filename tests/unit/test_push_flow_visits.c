@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <unistd.h>
+
 #include "common/clock.h"
 #include "push/agent.h"
 #include "push/deliver.h"
@@ -244,6 +246,42 @@ static void in_the_end_it_gives_up(void **state)
     walk_until(&again, 4, EXPOSURE_SENDING);
 }
 
+static void lose(int visit, int ccd)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%.4000s/V%04d%02d.fits", data, visit, ccd - 1);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* Nothing of it goes, and what is missing is named. */
+static void a_file_that_went_while_it_waited_is_missing(void **state)
+{
+    struct walk some = {0}, three = {.grp = "V12"}, all = {0};
+    (void)state;
+    frames(12, 1, 3);
+    walk_until(&some, 3, EXPOSURE_PARTIAL);
+    lose(12, 2);
+    frame(12, 4);
+    config.camera.group_wait_s = 1;
+    walk_until(&three, 3, EXPOSURE_PARKED);
+    assert_non_null(strstr(three.reason, "3 of 4 ccds (missing: 2)"));
+    frame(12, 2);
+    walk_until(&all, 4, EXPOSURE_SENDING);
+}
+
+static void also_when_they_were_parked_for_want_of_the_last(void **state)
+{
+    struct walk some = {0}, parked = {0};
+    (void)state;
+    config.camera.group_wait_s = 1;
+    frames(12, 1, 3);
+    walk_until(&some, 3, EXPOSURE_PARKED);
+    lose(12, 1);
+    frame(12, 4);
+    walk_until(&parked, 4, EXPOSURE_PARKED);
+    assert_non_null(strstr(parked.reason, "vanished"));
+}
+
 /* ---- which ccd is it? ---- */
 
 static void a_file_without_its_ccd_is_not_taken_for_another(void **state)
@@ -458,7 +496,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(a_visit_goes_when_it_is_whole), T(a_restart_looks_before_it_gives_up),
-        T(in_the_end_it_gives_up), T(a_file_without_its_ccd_is_not_taken_for_another),
+        T(in_the_end_it_gives_up), T(a_file_that_went_while_it_waited_is_missing),
+        T(also_when_they_were_parked_for_want_of_the_last), T(a_file_without_its_ccd_is_not_taken_for_another),
         T(what_is_named_goes), T(what_is_named_while_it_waits_goes),
         T(there_and_back_again), T(a_corrected_profile_is_enough), T(a_visit_gathered_wrongly_is_gathered_again),
         T(what_no_profile_could_read_is_read_again), T(a_profile_without_groups_frees_what_waits),
