@@ -1,9 +1,11 @@
 #include "push/settle.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/fsutil.h"
 
 /* An exposure with too few ccds gets this many times settle_seconds for the rest to come. */
 #define PATIENCE 5
@@ -47,8 +49,17 @@ static void weigh(const struct survey *s, struct settle_verdict *out)
     }
 }
 
+/* The far end takes no bundle of such a file (skyferry-wire(5), COMMIT). */
+static bool sayable(const char *path)
+{
+    for (const char *p = fs_basename(path); *p; p++)
+        if (iscntrl((unsigned char)*p))
+            return false;
+    return true;
+}
+
 /* To the exposures that are shipped, and to which of them. */
-static enum status belongs(const struct survey *s, const struct settle_rules *rules,
+static enum status belongs(const char *path, const struct survey *s, const struct settle_rules *rules,
                            const struct camera *camera, struct settle_verdict *out)
 {
     if (camera_groups(camera) && !s->group[0])
@@ -62,6 +73,9 @@ static enum status belongs(const struct survey *s, const struct settle_rules *ru
     if (!out->skip && s->ccd_fault[0])
         return fault(&out->why, ST_REJECT, "its header does not say which ccd it is: %s; [keys] ccd of "
                      "the camera's profile names the keyword", s->ccd_fault);
+    if (!out->skip && !sayable(path))
+        return fault(&out->why, ST_REJECT, "its name holds a line break or another control "
+                     "character, which the far end takes in no file's name: rename it");
     memcpy(out->group, s->group, sizeof out->group);
     for (size_t i = 0; i < s->layout.count; i++)
         if (s->ccd[i] > 0)
@@ -87,7 +101,7 @@ static enum status whole(const struct exposure *e, const struct survey *s,
     out->facts = s->facts;
     out->ccds = s->images;
     weigh(s, out);
-    return belongs(s, rules, camera, out);
+    return belongs(e->path, s, rules, camera, out);
 }
 
 enum status settle_decide(const struct exposure *e, const struct survey *s, enum status found,

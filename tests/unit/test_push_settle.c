@@ -210,6 +210,27 @@ static void test_facts_missing(void **state)
     buf_free(&b);
 }
 
+/* The far end would refuse it when all of it is there. */
+static void test_names_that_cannot_be_sent(void **state)
+{
+    struct settle_rules few = rules;
+    struct buf b = {0};
+    (void)state;
+    fixture_exposure(&b, 123456, 3, 32);
+    struct exposure e = sighting("a\nb.fits", b.data, b.len, 5, true);
+    settle_examine(&e, &camera, &rules, &v);
+    assert_int_equal(v.grade, ST_REJECT);
+    assert_non_null(strstr(v.why.text, "a line break or another control character"));
+    assert_non_null(strstr(v.why.text, "rename it"));
+    few.wanted.last = 99; /* nobody wants it: nothing is wrong */
+    settle_examine(&e, &camera, &few, &v);
+    assert_true(v.grade == ST_OK && v.skip);
+    e = sighting("\xc3\xa9 b~2.fits", b.data, b.len, 5, true);
+    settle_examine(&e, &camera, &rules, &v);
+    assert_int_equal(v.grade, ST_OK);
+    buf_free(&b);
+}
+
 static void test_ccd_numbers(void **state)
 {
     int ccd[6];
@@ -228,7 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_whole_files), T(test_files_that_nobody_wants), T(test_growing_then_given_up), T(test_too_few_ccds), T(test_not_fits),
         T(test_gone_and_special), T(test_unreadable), T(test_mtime_in_the_future),
-        T(test_facts_missing), T(test_ccd_numbers),
+        T(test_facts_missing), T(test_names_that_cannot_be_sent), T(test_ccd_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
