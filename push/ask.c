@@ -143,7 +143,7 @@ int retry_command(const struct config *c, const char *const *names, int count)
             code = EXIT_FAILED;
             break;
         }
-        if (n == 0) {
+        if (n == 0 && name[0]) {
             fprintf(stderr, "skyferry-push: no parked exposure is called %s; see skyferry-push "
                             "status\n", names[i]);
             code = EXIT_FAILED;
@@ -154,7 +154,10 @@ int retry_command(const struct config *c, const char *const *names, int count)
     long pid = spool_holder(c->set.spool);
     if (pid > 0)
         kill((pid_t)pid, SIGUSR1);
-    printf("%lld parked exposure%s to be tried again%s\n", (long long)all, all == 1 ? "" : "s",
-           pid > 0 || all == 0 ? "" : " when skyferry-push run is started");
+    if (all == 0 && code == EXIT_DONE)
+        printf("nothing is parked\n");
+    else
+        printf("%lld parked exposure%s to be tried again%s\n", (long long)all, all == 1 ? "" : "s",
+               pid > 0 || all == 0 ? "" : " when skyferry-push run is started");
     return code;
 }

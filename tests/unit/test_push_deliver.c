@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "common/clock.h"
+#include "push/commands.h"
 #include "push/deliver.h"
 #include "push/progress.h"
 #include "tests/unit/push_fixture.h"
@@ -218,6 +219,20 @@ static void test_what_cannot_be_sent_is_told(void **state)
     assert_non_null(strstr(rest, "cut parked incomplete"));
 }
 
+static void test_retry_when_nothing_is_parked(void **state)
+{
+    char path[4096];
+    (void)state;
+    assert_int_equal(retry_command(&config, (const char *const[]){"all"}, 1), EXIT_DONE);
+    assert_int_equal(retry_command(&config, (const char *const[]){"a"}, 1), EXIT_FAILED);
+    OK(deliver_add(d, make_file("a.fits", 0, path), ORIGIN_SEND, false, &why));
+    struct exposure e = row_of(path);
+    e.state = EXPOSURE_PARKED;
+    OK(journal_save(deliver_journal(d), &e, &why));
+    assert_int_equal(retry_command(&config, (const char *const[]){"all"}, 1), EXIT_DONE);
+    assert_int_equal(row_of(path).state, EXPOSURE_SEEN);
+}
+
 static void test_nothing_to_do(void **state)
 {
     struct deliver_result r;
@@ -250,7 +265,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(test_paths), T(test_what_the_far_end_holds), T(test_rows), T(test_nobody_listens),
-        T(test_what_cannot_be_sent_is_told), T(test_nothing_to_do), cmocka_unit_test(test_the_bar),
+        T(test_what_cannot_be_sent_is_told), T(test_retry_when_nothing_is_parked), T(test_nothing_to_do), cmocka_unit_test(test_the_bar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
