@@ -319,8 +319,11 @@ static int print_help(const struct command_row *c)
 {
     struct buf out = {0};
     if (c) {
-        buf_printf(&out, "usage: skyferry-push [OPTION...] %s %s\n\n%s\n\n", c->name, c->arguments,
-                   c->sentence);
+        char usage[200];
+        snprintf(usage, sizeof usage, "usage: skyferry-push [OPTION...] %s %s", c->name,
+                 c->arguments);
+        config_wrap(&out, usage, "       ", 0);
+        buf_printf(&out, "\n%s\n\n", c->sentence);
         command_options(c->name, &out);
     } else {
         buf_printf(&out, "usage: skyferry-push [OPTION...] COMMAND [ARGUMENT...]\n\n");

@@ -8,6 +8,7 @@
 #include "push/deliver.h"
 #include "push/held.h"
 #include "push/progress.h"
+#include "push/rest.h"
 #include "push/sweep_inner.h"
 
 /* ---- what the far end holds ---- */
@@ -103,7 +104,7 @@ static void print_tally(const struct sweep *s, const struct tally *t)
                (long long)s->o->exp_min);
     for (size_t i = 0; i < s->count; i++)
         if (s->items[i].of_night && s->items[i].broken[0])
-            printf("cannot be sent: %s: %s\n", s->items[i].path, s->items[i].broken);
+            rest_say(stdout, "cannot be sent", s->items[i].path, "", s->items[i].broken);
 }
 
 static void print_missing(const struct sweep *s)
@@ -117,12 +118,13 @@ static void print_missing(const struct sweep *s)
 
 /* ---- sending ---- */
 
-static bool print_rest(void *ctx, const struct exposure *e)
+static void print_rest(const struct sweep *s)
 {
-    (void)ctx;
-    printf("not delivered: %s: %s%s%s\n", e->path, exposure_state_names[e->state],
-           e->reason[0] ? ": " : "", e->reason);
-    return true;
+    struct rest r = {.to = stdout};
+    struct fault why;
+    if (deliver_rest(s->deliver, rest_take, &r, &why) != ST_OK)
+        fprintf(stderr, "skyferry-push: %s\n", why.text);
+    rest_end(&r);
 }
 
 static bool to_send(const struct sweep *s, const struct sweep_item *i)
@@ -178,8 +180,7 @@ static void send_missing(struct sweep *s, struct deliver_result *r)
             snprintf(item->broken, sizeof item->broken, "%.400s", why.text);
     }
     deliver_wait(s->deliver, s->o->timeout_s, r);
-    if (deliver_rest(s->deliver, print_rest, NULL, &why) != ST_OK)
-        fprintf(stderr, "skyferry-push: %s\n", why.text);
+    print_rest(s);
 }
 
 static int unreachable(const struct fault *why)
@@ -244,7 +245,7 @@ static void queue_exact(struct sweep *s)
         e.file = item->file;
         e.facts = item->facts;
         if (deliver_add_exact(s->deliver, &e, true, &why) != ST_OK)
-            printf("not queued: %s: %s\n", item->path, why.text);
+            rest_say(stdout, "not queued", item->path, "", why.text);
     }
 }
 
@@ -267,8 +268,7 @@ static int send_exact(struct sweep *s, int code)
         return before.to_send ? EXIT_INCOMPLETE : code;
     queue_exact(s);
     deliver_wait(s->deliver, s->o->timeout_s, &r);
-    if (deliver_rest(s->deliver, print_rest, NULL, &why) != ST_OK)
-        fprintf(stderr, "skyferry-push: %s\n", why.text);
+    print_rest(s);
     if (r.unreachable)
         return unreachable(&r.trouble);
     if (r.trouble.grade != ST_OK)

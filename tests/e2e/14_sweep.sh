@@ -42,7 +42,17 @@ head -c 50000 "$WATCH/DECam_00200001.fits.fz" >"$WATCH/broken.fits.fz"
 exits "a truncated local file: not everything is delivered" 3 push sweep
 exits "of whatever night: its own cannot be known" 3 push sweep --night ut240405
 says "and it is named" "$WORK/out" 'broken'
+check "on a terminal of 80 columns, but for paths" test -z "$(awk '!/^20/ && length > 79 && NF > 4' "$WORK/out")"
+check "as its usage is" test -z "$(push sweep --help | awk 'length > 79')"
 rm "$WATCH/broken.fits.fz"
+OUT=$NEAR camera --object Elsewhere --expnum 200049 --quiet >/dev/null
+mv "$NEAR/DECam_00200049.fits.fz" "$WATCH/"$'line\nbreak.fits.fz'
+exits "a name that the far end takes from nobody" 3 push sweep
+says "is said, with what to do" "$WORK/out" 'rename it'
+rm "$WATCH/"$'line\nbreak.fits.fz'
+exits "retry all when nothing is parked any more" 0 push retry all
+exits "and once more" 0 push retry all
+says "is no failure" "$WORK/out" 'nothing is parked'
 
 kill_sshd
 exits "an unreachable far end is exit 4" 4 push sweep --timeout 3

@@ -11,6 +11,7 @@
 #include "push/commands.h"
 #include "push/deliver.h"
 #include "push/progress.h"
+#include "push/rest.h"
 #include "tests/unit/push_fixture.h"
 #include "tests/unit/scratch.h"
 
@@ -233,6 +234,46 @@ static void test_retry_when_nothing_is_parked(void **state)
     assert_int_equal(row_of(path).state, EXPOSURE_SEEN);
 }
 
+/* One file's row of the rest: of V12, parked for the reason, unless said otherwise. */
+static void take(struct rest *r, const char *path, const char *group, int state, const char *reason)
+{
+    struct exposure e = {.state = state};
+    snprintf(e.path, sizeof e.path, "%s", path);
+    snprintf(e.group, sizeof e.group, "%s", group);
+    snprintf(e.reason, sizeof e.reason, "%s", reason);
+    assert_true(rest_take(r, &e));
+}
+
+static void test_the_rest_in_words(void **state)
+{
+    static const char why_not[] = "exposure V12 has 3 of 5 ccds (missing: 4, 5), and nothing more "
+                                  "came for 20 s; it goes when the rest comes";
+    char *text = NULL;
+    size_t size;
+    struct rest r = {.to = open_memstream(&text, &size)};
+    (void)state;
+    assert_non_null(r.to);
+    take(&r, "/d/a.fits", "V12", EXPOSURE_PARKED, why_not);
+    take(&r, "/d/b.fits", "V12", EXPOSURE_PARKED, why_not);
+    take(&r, "/d/c.fits", "V12", EXPOSURE_PARKED, why_not);
+    take(&r, "/d/d.fits", "V12", EXPOSURE_PARKED, "broken");
+    take(&r, "/d/e\nf.fits", "", EXPOSURE_PARKED, "broken");
+    take(&r, "/d/g.fits", "", EXPOSURE_PARKED, "broken");
+    take(&r, "/d/h.fits", "", EXPOSURE_SEEN, "");
+    rest_end(&r);
+    rest_end(&r);
+    fclose(r.to);
+    assert_string_equal(text, "not delivered: /d/a.fits and 2 more of V12: parked\n"
+                              "    exposure V12 has 3 of 5 ccds (missing: 4, 5), and nothing more "
+                              "came for 20\n"
+                              "    s; it goes when the rest comes\n"
+                              "not delivered: /d/d.fits: parked\n    broken\n"
+                              "not delivered: /d/e?f.fits: parked\n    broken\n"
+                              "not delivered: /d/g.fits: parked\n    broken\n"
+                              "not delivered: /d/h.fits: seen\n");
+    free(text);
+}
+
 static void test_nothing_to_do(void **state)
 {
     struct deliver_result r;
@@ -265,7 +306,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         T(test_paths), T(test_what_the_far_end_holds), T(test_rows), T(test_nobody_listens),
-        T(test_what_cannot_be_sent_is_told), T(test_retry_when_nothing_is_parked), T(test_nothing_to_do), cmocka_unit_test(test_the_bar),
+        T(test_what_cannot_be_sent_is_told), T(test_retry_when_nothing_is_parked),
+        T(test_nothing_to_do), cmocka_unit_test(test_the_rest_in_words), cmocka_unit_test(test_the_bar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
