@@ -198,6 +198,23 @@ static void on_look_signal(void *ctx, int signo)
     agent_poke(a);
 }
 
+static bool same_value(const struct setting *row, const struct pull_settings *a,
+                       const struct pull_settings *b)
+{
+    const char *x = (const char *)a + row->offset, *y = (const char *)b + row->offset;
+    bool number = row->type == SET_INT || row->type == SET_REAL || row->type == SET_BOOL;
+    return number ? memcmp(x, y, row->size) == 0 : strcmp(x, y) == 0;
+}
+
+/* "jobs.runner jobs.dry_run": what is not in force. */
+static void list_changes(const struct pull_settings *s, const struct pull_settings *now,
+                         struct buf *out)
+{
+    for (const struct setting *row = pull_settings_rows; row->key; row++)
+        if (!same_value(row, s, now))
+            buf_printf(out, "%s%s.%s", out->len ? " " : "", row->section, row->key);
+}
+
 /* Takes over what may change while running; everything else needs a restart, and says so. */
 static void take_over(struct agent *a, const struct pull_settings *now)
 {
@@ -215,7 +232,9 @@ static void take_over(struct agent *a, const struct pull_settings *now)
     s->timeout_seconds = now->timeout_seconds;
     s->retries = now->retries;
     s->output_mib = now->output_mib;
-    s->dry_run = now->dry_run;
+    /* "From now on in earnest, by another runner" must not begin with the runner of before. */
+    if (strcmp(s->runner, now->runner) == 0)
+        s->dry_run = now->dry_run;
     s->slurm = now->slurm;
     s->pbs = now->pbs;
     memcpy(s->per_task, now->per_task, sizeof s->per_task);
@@ -223,16 +242,14 @@ static void take_over(struct agent *a, const struct pull_settings *now)
     s->keep_lossy = now->keep_lossy;
     s->keep_parts_days = now->keep_parts_days;
     memcpy(s->log_level, now->log_level, sizeof s->log_level);
-    struct buf before = {0}, after = {0};
-    config_dump(pull_settings_rows, s, CONFIG_CURRENT, &before);
-    config_dump(pull_settings_rows, now, CONFIG_CURRENT, &after);
-    if (before.len != after.len || memcmp(before.data, after.data, before.len) != 0)
-        log_warn(AT(.stage = "agent"), "settings read again: [place], [ingest], [jobs], [log] "
-                 "level, keep_parts_days and keep_lossy are in force, what else changed needs a restart");
+    struct buf restart = {0};
+    list_changes(s, now, &restart);
+    if (restart.len)
+        log_warn(AT(.stage = "agent"), "settings read again: in force, but for what needs a restart: "
+                 "%.*s", (int)restart.len, (const char *)restart.data);
     else
         log_info(AT(.stage = "agent"), "settings read again: in force");
-    buf_free(&before);
-    buf_free(&after);
+    buf_free(&restart);
 }
 
 static void on_reload(void *ctx, int signo)

@@ -515,6 +515,48 @@ static void a_missing_program_waits(void **state)
     assert_int_equal(job_of("exp_7500", 1).state, JOB_DONE);
 }
 
+static void on_moment(void *ctx)
+{
+    struct agent *a = ctx;
+    if (a->settle_s-- > 0)
+        raise(SIGHUP);
+    else
+        agent_stop(a);
+}
+
+/* The file says "by another runner, and in earnest": not by the runner of before, then. */
+static void runner_and_dry_run_change_together(void **state)
+{
+    (void)state;
+    struct agent *a;
+    char path[4096], log[4096];
+    load_settings("[jobs]\nrunner = slurm\ndry_run = yes\nretries = 1\n");
+    TRY(agent_open(&settings, &a, WHY));
+    TRY(agent_obey(a, WHY));
+    load_settings("[jobs]\nrunner = local\ndry_run = no\nretries = 2\n");
+    struct log_options all = {.agent = "test", .level = LOG_INFO};
+    TRY(log_open(&all, WHY));
+    a->settle_s = 1;
+    struct loop_timer *t = loop_timer_new(a->loop, on_moment, a);
+    loop_timer_set(t, 100, 300);
+    fflush(stderr);
+    int errors = dup(STDERR_FILENO);
+    int fd = open(scratch_path(&dir, "log", path), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    dup2(fd, STDERR_FILENO);
+    enum status st = agent_run(a, WHY);
+    dup2(errors, STDERR_FILENO);
+    close(errors);
+    close(fd);
+    assert_int_equal(st, ST_OK);
+    slurp_scratch("log", log, sizeof log);
+    if (!strstr(log, "but for what needs a restart: jobs.runner jobs.dry_run"))
+        fail_msg("%s", log);
+    assert_true(a->s.dry_run);
+    assert_int_equal(a->s.retries, 2);
+    loop_timer_free(&t);
+    agent_close(&a);
+}
+
 static int scratch_setup(void **state)
 {
     (void)state;
@@ -548,6 +590,7 @@ int main(void)
         IN_STORE(a_killed_agents_job_runs_again),
         cmocka_unit_test(jobs_are_cut_to_the_processors),
         IN_STORE(a_missing_program_waits),
+        IN_STORE(runner_and_dry_run_change_together),
     };
     int failed = cmocka_run_group_tests_name("pull job runner", runner, NULL, NULL);
     return failed + cmocka_run_group_tests_name("pull jobs", engine, NULL, NULL);
