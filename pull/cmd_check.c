@@ -15,6 +15,7 @@
 #include "pull/commands.h"
 #include "pull/identity.h"
 #include "pull/job.h"
+#include "pull/job_tool.h"
 #include "pull/lease.h"
 #include "pull/node_scratch.h"
 #include "pull/pause.h"
@@ -231,6 +232,59 @@ static void check_events(struct findings *f)
     }
 }
 
+/* What the batch system said when it was asked something small. */
+struct asked {
+    struct loop *loop;
+    bool well;
+    char words[256];
+};
+
+static void on_answer(void *ctx, const struct tool_end *end)
+{
+    struct asked *q = ctx;
+    q->well = !end->late && end->status == 0;
+    pull_text(q->words, sizeof q->words, "%.200s", end->late ? "it took too long" : end->err);
+    if (!q->words[0])
+        pull_text(q->words, sizeof q->words, "exit status %d", end->status);
+    loop_stop(q->loop);
+}
+
+/* A search where there is one: it names nobody's job, and an answer need not hold any. */
+static bool ask_batch(const struct pull_settings *s, const struct batch_dialect *d,
+                      struct asked *q, struct fault *why)
+{
+    static const struct batch_submission nobody = {.name = "skyferry-check",
+                                                   .key = "0000000000000000"};
+    struct command c = {0};
+    struct tool *t = NULL;
+    enum status st = loop_open(&q->loop, why);
+    bool made = st == ST_OK && (d->find ? d->find(s, &nobody, &c, why)
+                                        : d->states(s, NULL, 0, &c, why));
+    struct tool_order o = {c.argv, s->slurm.call_seconds, on_answer, q};
+    bool began = made && tool_run(q->loop, &o, &t, why) == ST_OK &&
+                 loop_run(q->loop, why) == ST_OK;
+    command_free(&c);
+    loop_close(&q->loop);
+    return began;
+}
+
+static void check_answers(struct findings *f)
+{
+    const struct batch_dialect *d = dialect_find(f->s->runner);
+    struct asked q = {0};
+    struct fault why;
+    char program[PULL_PATH];
+    pull_text(program, sizeof program, "%.*s", (int)strcspn(f->s->pbs.find, " "), f->s->pbs.find);
+    if (!ask_batch(f->s, d, &q, &why))
+        pull_text(q.words, sizeof q.words, "%s", why.text);
+    if (q.well) {
+        good(f, "%s: %s answers", d->name, d->find ? program : d->states_name);
+        return;
+    }
+    bad(f, true, "%s: %s does not answer: %s", d->name, d->find ? program : d->states_name, q.words);
+    remedy("jobs wait until %s can be reached from this machine", d->system);
+}
+
 /* Programs of the settings that are not there. */
 static void check_pbs(struct findings *f)
 {
@@ -248,6 +302,7 @@ static void check_pbs(struct findings *f)
     }
     good(f, "pbs: queue %s, account %s", f->s->slurm.partition[0] ? f->s->slurm.partition
          : "by default", f->s->slurm.account[0] ? f->s->slurm.account : "by default");
+    check_answers(f);
 }
 
 static void check_slurm(struct findings *f)
@@ -263,6 +318,7 @@ static void check_slurm(struct findings *f)
         }
     good(f, "slurm: partition %s, account %s", m->partition[0] ? m->partition : "by default",
          m->account[0] ? m->account : "by default");
+    check_answers(f);
     if (!m->reservation[0]) {
         bad(f, false, "slurm: no reservation: jobs wait for free nodes like everybody's");
         remedy("set [jobs] slurm_reservation when there is one for the night");

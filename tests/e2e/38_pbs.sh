@@ -53,6 +53,7 @@ submissions() { grep -lF "\"name\": \"$(name_of "$1")." "$FAKE_PBS"/jobs/*/job |
 
 pull check >"$WORK/detail"
 says "check finds PBS's commands" "$WORK/detail" "^ok +pbs: queue by default"
+says "and that they answer" "$WORK/detail" "^ok +pbs: qselect answers"
 expose Fine Fail Gone Again
 eventually "jobs run by PBS are done" 60 has_jobs Fine .state '["done","done"]'
 same "each ran once" "$(ran Fine)" 2

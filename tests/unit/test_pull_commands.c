@@ -251,6 +251,42 @@ static void check_tells_how_to_mend(void **state)
     assert_said("FAIL  free space");
 }
 
+/* Programs of these names, and squeue with these words. */
+static void put_slurm(const char *squeue)
+{
+    static const char *const names[] = {"sbatch", "squeue", "scontrol", "scancel"};
+    char path[4200], text[256];
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir.dir, names[i]);
+        snprintf(text, sizeof text, "#!/bin/sh\n%s\n", i == 1 ? squeue : "exit 0");
+        TRY(fs_write_file(path, text, strlen(text), false, WHY));
+        assert_int_equal(chmod(path, 0755), 0);
+    }
+}
+
+static void check_asks_the_batch_system(void **state)
+{
+    (void)state;
+    char before[8192], path[13000];
+    snprintf(before, sizeof before, "%s", getenv("PATH"));
+    snprintf(path, sizeof path, "%s:%s", dir.dir, before);
+    load_settings("[jobs]\ncommand = /bin/true\nrunner = slurm\nslurm_call_seconds = 1\n");
+    setenv("PATH", path, 1);
+    put_slurm("exit 0");
+    int well = call(command_check, NULL, NULL);
+    bool answers = strstr(said, "ok    slurm: squeue answers") != NULL;
+    put_slurm("echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1");
+    int away = call(command_check, NULL, NULL);
+    bool told = strstr(said, "FAIL  slurm: squeue does not answer: slurm_load_jobs error: ") != NULL;
+    put_slurm("exec sleep 20");
+    int hangs = call(command_check, NULL, NULL);
+    setenv("PATH", before, 1);
+    assert_true(well == EXIT_DONE && answers);
+    assert_true(away == EXIT_FAILED && told);
+    assert_int_equal(hangs, EXIT_FAILED);
+    assert_said("squeue does not answer: it took too long");
+}
+
 static void unpack_needs_no_store(void **state)
 {
     (void)state;
@@ -291,6 +327,7 @@ int main(void)
         IN_STORE(a_wrong_root_makes_no_store),
         IN_STORE(a_daemon_is_asked),
         IN_STORE(check_tells_how_to_mend),
+        IN_STORE(check_asks_the_batch_system),
         IN_STORE(unpack_needs_no_store),
     };
     return cmocka_run_group_tests_name("pull commands", tests, NULL, NULL);
