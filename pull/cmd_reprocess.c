@@ -15,6 +15,7 @@
 
 #define MAX_LIST ((size_t)16 << 20)
 #define POLL_MS 200
+#define SAY_POLLS 15   /* why it takes so long is looked for then, and told when it is news */
 
 /* What was asked for, and what of it there is. */
 struct errand {
@@ -252,7 +253,43 @@ struct vigil {
     struct loop *loop;
     enum status st;
     struct fault *why;
+    int polls;
+    char words[700], told[700]; /* what an unfinished one waits for; the last that was said */
 };
+
+static bool note_waiting(void *ctx, const struct job *j)
+{
+    struct vigil *v = ctx;
+    if ((j->state != JOB_WAITING && j->state != JOB_RUNNING) || !(j->reason[0] || j->batch[0]))
+        return true;
+    pull_text(v->words, sizeof v->words, "q%d %s: %s%s%s", j->number, job_state_name(j->state),
+              j->reason[0] ? j->reason : j->batch, j->reason[0] ? "" : " ",
+              j->reason[0] ? "" : j->batch_state);
+    return false;
+}
+
+/* The first of them that has something in its way; what only takes its time says nothing. */
+static void say_waiting(struct vigil *v)
+{
+    struct exposure x = {0};
+    struct fault why;
+    bool found;
+    v->words[0] = '\0';
+    for (size_t i = 0; i < v->e->count && !v->words[0]; i++) {
+        if (catalogue_get(v->e->cat, v->e->ids[i], &x, &found, &why) != ST_OK || !found)
+            continue;
+        if (x.state != EX_DONE && x.state != EX_PARKED && x.reason[0])
+            pull_text(v->words, sizeof v->words, "%s", x.reason);
+        else
+            catalogue_jobs_of(v->e->cat, x.id, note_waiting, v, &why);
+    }
+    if (!v->words[0] || strcmp(v->words, v->told) == 0)
+        return;
+    say_problem("%s is not done yet: %s", x.name, v->words);
+    if (!v->told[0])
+        say_problem("what was asked is kept: interrupt this, and it is done all the same");
+    memcpy(v->told, v->words, sizeof v->told);
+}
 
 static void on_poll(void *ctx)
 {
@@ -264,11 +301,13 @@ static void on_poll(void *ctx)
                       "when it runs again (skyferry-pull run)");
     if (v->st != ST_OK || !busy)
         loop_stop(v->loop);
+    else if (++v->polls % SAY_POLLS == 0)
+        say_waiting(v);
 }
 
 static enum status wait_for_daemon(struct errand *e, struct fault *why)
 {
-    struct vigil v = {e, NULL, ST_OK, why};
+    struct vigil v = {.e = e, .why = why};
     enum status st = loop_open(&v.loop, why);
     struct loop_timer *t = st == ST_OK ? loop_timer_new(v.loop, on_poll, &v) : NULL;
     if (st == ST_OK && !t)

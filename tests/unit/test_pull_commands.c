@@ -233,6 +233,34 @@ static void a_daemon_is_asked(void **state)
     assert_int_equal(how, 0);
 }
 
+/* Nobody is left to wonder why it takes so long. */
+static void who_waits_is_told_for_what(void **state)
+{
+    (void)state;
+    store_one("exp_1550");
+    run_agent(1);
+    load_settings("[jobs]\ncommand = /no/such/job {job}\n");
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct agent *a;
+        TRY(agent_open(&settings, &a, WHY));
+        TRY(agent_obey(a, WHY));
+        struct loop_timer *t = loop_timer_new(a->loop, (void (*)(void *))agent_stop, a);
+        loop_timer_set(t, 7000, 0);
+        TRY(agent_run(a, WHY));
+        agent_close(&a);
+        _exit(0);
+    }
+    for (int i = 0; i < 200 && fs_lock_holder(settings.lock) != pid; i++)
+        usleep(10000);
+    usleep(200000);
+    assert_int_equal(call(command_reprocess, OPTIONS({OPT_NAME, "exp_1550", "name"}), NULL),
+                     EXIT_FAILED);
+    assert_said("exp_1550 is not done yet: q1 waiting: there is no program '/no/such/job'");
+    assert_said("the daemon has ended; what was asked is kept");
+    waitpid(pid, NULL, 0);
+}
+
 static void check_tells_how_to_mend(void **state)
 {
     (void)state;
@@ -326,6 +354,7 @@ int main(void)
         IN_STORE(retry_does_what_failed),
         IN_STORE(a_wrong_root_makes_no_store),
         IN_STORE(a_daemon_is_asked),
+        IN_STORE(who_waits_is_told_for_what),
         IN_STORE(check_tells_how_to_mend),
         IN_STORE(check_asks_the_batch_system),
         IN_STORE(unpack_needs_no_store),
