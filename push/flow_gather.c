@@ -111,6 +111,8 @@ static bool all_there(struct flow *f, const char *group, enum status *st, struct
         return *st == ST_OK;
     fault(&gone, ST_REJECT, "is gone, or another file now, so %s is not all there", group);
     lost.state = EXPOSURE_PARTIAL; /* also where it is parked for want of the others */
+    lost.file = (struct identity){0}; /* when it comes back as it was, that is news */
+    known_set(f->known, lost.path, NULL);
     flow_restart(f, &lost, &gone);
     return false;
 }

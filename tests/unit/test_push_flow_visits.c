@@ -282,6 +282,41 @@ static void also_when_they_were_parked_for_want_of_the_last(void **state)
     assert_non_null(strstr(parked.reason, "vanished"));
 }
 
+static void move(const char *from, const char *to)
+{
+    char path[2][4200];
+    snprintf(path[0], sizeof path[0], "%.4000s/%s", data, from);
+    snprintf(path[1], sizeof path[1], "%.4000s/%s", data, to);
+    assert_int_equal(rename(path[0], path[1]), 0);
+}
+
+static void it_is_put_back(struct walk *w)
+{
+    move("away", "V001201.fits");
+    w->state = EXPOSURE_SENDING;
+}
+
+static void the_last_comes_without_it(struct walk *w)
+{
+    move("V001201.fits", "away");
+    frame(12, 4);
+    w->state = EXPOSURE_PARKED;
+    w->wanted = 4;
+    w->then = it_is_put_back;
+}
+
+/* As it was: not a version that the journal has dealt with. */
+static void what_is_put_back_is_there_again(void **state)
+{
+    struct walk w = {.then = the_last_comes_without_it};
+    (void)state;
+    config.camera.group_wait_s = 1;
+    frames(12, 1, 3);
+    walk_until(&w, 3, EXPOSURE_PARTIAL);
+    assert_int_equal(w.rows[EXPOSURE_SENDING], 4);
+    assert_int_equal(w.all, 4);
+}
+
 /* ---- which ccd is it? ---- */
 
 static void a_file_without_its_ccd_is_not_taken_for_another(void **state)
@@ -497,7 +532,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_visit_goes_when_it_is_whole), T(a_restart_looks_before_it_gives_up),
         T(in_the_end_it_gives_up), T(a_file_that_went_while_it_waited_is_missing),
-        T(also_when_they_were_parked_for_want_of_the_last), T(a_file_without_its_ccd_is_not_taken_for_another),
+        T(also_when_they_were_parked_for_want_of_the_last), T(what_is_put_back_is_there_again),
+        T(a_file_without_its_ccd_is_not_taken_for_another),
         T(what_is_named_goes), T(what_is_named_while_it_waits_goes),
         T(there_and_back_again), T(a_corrected_profile_is_enough), T(a_visit_gathered_wrongly_is_gathered_again),
         T(what_no_profile_could_read_is_read_again), T(a_profile_without_groups_frees_what_waits),
