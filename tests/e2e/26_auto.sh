@@ -89,11 +89,11 @@ small 260012
 small 260013
 same "within three exposures it takes all that is allowed" "$(chosen 260013)" "htj2k 10:1"
 says "saying what else would take longer" "$NEAR/push.log" 'auto: htj2k 10:1: .*; (original|rice|jxl) would take [0-9.]+ s; line [0-9.]+ Mbit/s'
+for n in {260014..260023}; do small "$n"; done
+same "ten more of them, all alike" "$(for n in {260014..260023}; do chosen "$n"; done | sort | uniq -c | xargs)" "10 htj2k 10:1"
 echo "# line $(auto line_mbit_s) Mbit/s of 2"
 rate=$(auto line_mbit_s)
 check "the line's rate is about what it is" awk -v r="$rate" 'BEGIN { exit !(r > 1.2 && r < 4) }'
-for n in {260014..260023}; do small "$n"; done
-same "ten more of them, all alike" "$(for n in {260014..260023}; do chosen "$n"; done | sort | uniq -c | xargs)" "10 htj2k 10:1"
 check "and the choice was told of once or twice" test "$(told)" -le 2
 says "with this method it was sent" "$NEAR/push.log" 'exposure=DECam_00260023: .* with htj2k in'
 
