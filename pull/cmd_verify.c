@@ -269,6 +269,15 @@ static bool is_fresh(const char *path)
     return stat(path, &st) != 0 || time(NULL) - st.st_ctime < FRESH_S;
 }
 
+/* A bundle is never said to be one too many: who calls it so has looked for no other copy. */
+static const char *mend_of(const struct verifying *v, const char *rel)
+{
+    if (!watch_matches("*.tar", fs_basename(rel)))
+        return "remove it, or skyferry-pull rebuild";
+    return v->daemon ? "skyferry-pull status says what holds it up"
+                     : "start skyferry-pull run, which takes it in";
+}
+
 static void on_file(void *ctx, const char *path, enum watch_hint hint)
 {
     struct verifying *v = ctx;
@@ -292,7 +301,7 @@ static void on_file(void *ctx, const char *path, enum watch_hint hint)
     }
     if (v->st == ST_OK && !known) {
         v->problems++;
-        printf("%s: is not in the catalogue (mend: remove it, or skyferry-pull rebuild)\n", rel);
+        printf("%s: is not in the catalogue (mend: %s)\n", rel, mend_of(v, rel));
     }
 }
 

@@ -59,8 +59,8 @@ static void everything_wrong_is_found(void **state)
     assert_said("rawdata/ut160901/11/Field.g.ut160901.9000_11.fits: ");
     assert_said("SUM");
     assert_said("bundles/ut160901/exp_9001.tar: its SHA-256 is not");
-    assert_said("rawdata/ut160901/11/stray.fits: is not in the catalogue");
-    assert_said("bundles/ut160901/unknown.tar: is not in the catalogue");
+    assert_said("rawdata/ut160901/11/stray.fits: is not in the catalogue (mend: remove it,");
+    assert_said("bundles/ut160901/unknown.tar: is not in the catalogue (mend: start skyferry-pull run");
     assert_said("4 placed files and 2 bundles checked, 5 problems");
     assert_null(strstr(said, "mine.fits"));
 }
