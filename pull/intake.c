@@ -1,5 +1,6 @@
 #include "pull/intake.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,8 @@
 #include "pull/part.h"
 #include "pull/renew.h"
 #include "pull/retire.h"
+
+#define AT_A_TIME 64 /* the rest follows at the next scan */
 
 /* A tar without a receipt, being waited for or looked through. */
 struct candidate {
@@ -316,10 +319,44 @@ static void on_again(void *ctx)
     }
 }
 
+/* What was parked as no bundle at all and is not there any more. */
+struct removed {
+    const struct agent *a;
+    int64_t id[AT_A_TIME];
+    size_t count;
+};
+
+static bool note_removed(void *ctx, const struct exposure *x)
+{
+    struct removed *r = ctx;
+    char path[PULL_PATH];
+    struct stat st;
+    pull_path(&r->a->s, x->bundle, path);
+    if (!x->bundle_sha256[0] && x->ccds == 0 && retire_can(r->a, x) && lstat(path, &st) != 0 &&
+        errno == ENOENT)
+        r->id[r->count++] = x->id;
+    return r->count < AT_A_TIME;
+}
+
+static void forget_removed(struct agent *a)
+{
+    struct catalogue_pick parked = {.states = 1u << EX_PARKED, .rows = ROWS_BUNDLES};
+    struct removed r = {.a = a};
+    struct fault why;
+    enum status st = catalogue_each(a->cat, &parked, note_removed, &r, &why);
+    for (size_t i = 0; st == ST_OK && i < r.count; i++)
+        st = catalogue_remove(a->cat, r.id[i], &why);
+    if (st != ST_OK)
+        agent_trouble(a, &why);
+}
+
 /* Every bundle that has a receipt is in the catalogue. */
 static void on_scanned(void *ctx)
 {
-    early_intake_looked(ctx);
+    struct agent *a = ctx;
+    early_intake_looked(a);
+    if (!a->stopping)
+        forget_removed(a);
 }
 
 /* ---- opening and closing ---- */

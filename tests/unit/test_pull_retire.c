@@ -251,6 +251,13 @@ static void what_is_sent_for_a_truncated_one_takes_its_place(void **state)
     struct exposure x = wait_for_bundle(id, "bundles/ut160901/exp_9000~2.tar");
     assert_string_equal(x.name, "exp_9000~2");
     assert_true(exists("jobs/ut160901/exp_9000~2/q2/job.json"));
+    for (int i = 0; i < 50 && exposures() < 2; i++)
+        run_agent(1);
+    assert_int_equal(exposure_named(a.name).state, EX_PARKED); /* as no bundle, until it is removed */
+    assert_int_equal(unlink(in_store(TAR)), 0);
+    for (int i = 0; i < 50 && exposures() > 1; i++)
+        run_agent(1);
+    assert_int_equal(exposures(), 1);
 }
 
 /* Its receipt names another exposure, so only its index tells. */
