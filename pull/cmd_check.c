@@ -92,6 +92,7 @@ static void check_store(struct findings *f)
     const struct pull_settings *s = f->s;
     struct fault why;
     char path[PULL_PATH];
+    bool fresh = access(s->root, F_OK) != 0;
     for (int i = 0; i < 3; i++) {
         pull_path(s, folders[i], path);
         if (!can_write(path, &why)) {
@@ -101,7 +102,14 @@ static void check_store(struct findings *f)
         }
     }
     bool remote;
-    good(f, "store: %s can be written (%s)", s->root, fs_kind(s->root, &remote));
+    const char *kind = fs_kind(s->root, &remote);
+    if (fresh) {
+        bad(f, false, "store: there was no %s, it is made and empty (%s)", s->root, kind);
+        remedy("nothing, if this is a new store; else remove it and correct [store] root, or mount "
+               "its disk");
+    } else {
+        good(f, "store: %s can be written (%s)", s->root, kind);
+    }
     double free_gib = (double)fs_free_bytes(s->root) / 1073741824.0;
     if (free_gib < s->min_free_gib) {
         bad(f, true, "free space: %.1f GiB, less than [store] min_free_gib = %g: nothing will be "

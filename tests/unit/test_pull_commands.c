@@ -268,12 +268,14 @@ static void check_tells_how_to_mend(void **state)
     assert_int_equal(call(command_check, NULL, NULL), EXIT_FAILED);
     assert_said("FAIL  jobs: there is no program '/no/such/job'");
     assert_said("-> set [jobs] command");
-    assert_said("ok    store: ");
+    assert_said("warn  store: there was no ");
+    assert_said("correct [store] root");
     assert_said("night: a new one begins at 16:43:12 UTC (CTIO)");
     assert_said("restrict,command=\"");
     assert_said(" receive\" ssh-ed25519");
     load_settings("[jobs]\ncommand = /bin/true\n");
     assert_int_equal(call(command_check, NULL, NULL), EXIT_DONE);
+    assert_said("ok    store: ");
     settings.min_free_gib = 1e6;
     assert_int_equal(call(command_check, NULL, NULL), EXIT_FAILED);
     assert_said("FAIL  free space");
