@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "common/fsutil.h"
-#include "common/watch.h"
+#include "common/watch_inner.h"
 #include "push/journal.h"
 #include "push/screen.h"
 #include "push/spool.h"
@@ -71,30 +71,37 @@ struct tree {
     char first_unreadable[512];
 };
 
-/* As common/watch walks it: no hidden names, no links to directories. */
+static void count_directory(void *ctx, const char *path)
+{
+    struct tree *t = ctx;
+    (void)path;
+    t->directories++;
+}
+
+static void count_file(void *ctx, const char *path)
+{
+    struct tree *t = ctx;
+    (void)path;
+    t->files++;
+}
+
+static void count_unreadable(void *ctx, const char *path, int err)
+{
+    struct tree *t = ctx;
+    (void)err;
+    t->directories--;
+    if (t->unreadable++ == 0)
+        snprintf(t->first_unreadable, sizeof t->first_unreadable, "%s", path);
+}
+
+/* By the watch's own walk. */
 static void count_tree(const struct config *c, struct tree *out)
 {
-    const struct settings *s = &c->set;
-    char *const roots[] = {(char *)s->directory, NULL};
+    struct walker w = {.recursive = c->set.recursive, .patterns = settings_pattern(c),
+                       .enter = count_directory, .file = count_file,
+                       .unreadable = count_unreadable, .ctx = out};
     memset(out, 0, sizeof *out);
-    FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR | FTS_COMFOLLOW, NULL);
-    for (FTSENT *e; walk && (e = fts_read(walk));) {
-        bool hidden = e->fts_level > 0 && e->fts_name[0] == '.';
-        if (e->fts_info == FTS_D && (hidden || (e->fts_level > 0 && !s->recursive))) {
-            fts_set(walk, e, FTS_SKIP);
-        } else if (e->fts_info == FTS_D) {
-            out->directories++;
-        } else if (e->fts_info == FTS_DNR) {
-            out->directories--;
-            if (out->unreadable++ == 0)
-                snprintf(out->first_unreadable, sizeof out->first_unreadable, "%s", e->fts_path);
-        } else if ((e->fts_info == FTS_F || e->fts_info == FTS_SL) && !hidden &&
-                   watch_matches(settings_pattern(c), e->fts_name)) {
-            out->files++;
-        }
-    }
-    if (walk)
-        fts_close(walk);
+    watch_tree(&w, c->set.directory);
 }
 
 static bool directory_usable(const struct settings *s, struct check_report *r)

@@ -153,6 +153,19 @@ static void a_sound_directory(void **state)
     ends(&r, 2, 0, 0, 0);
     shows(": 1 file of *.fits *.fits.fz in it now");
     shows("ok inotify 1 directory to watch, of at most 8");
+    /* Links: a folder of another disk counts, a second name and a way back do not. */
+    char link[4096];
+    config.set.recursive = true;
+    make_directory("disk2");
+    touch("disk2/f.fits", "x");
+    assert_int_equal(symlink("../disk2", scratch_path(&scratch, "data/linked", link)), 0);
+    assert_int_equal(symlink("night", scratch_path(&scratch, "data/again.fits", link)), 0);
+    assert_int_equal(symlink("..", scratch_path(&scratch, "data/night/up", link)), 0);
+    begin(&r);
+    check_watch(&config, proc, &r);
+    ends(&r, 2, 0, 0, 0);
+    shows(": 3 files of *.fits *.fits.fz in it now");
+    shows("ok inotify 4 directories to watch, of at most 8");
 }
 
 static void too_many_directories(void **state)
