@@ -227,6 +227,16 @@ static void flow_keep_lanes(struct flow *f)
         log_debug(AT(.stage = "journal"), "%s", why.text);
 }
 
+/* skyferry-pull runs again behind its drop folder: what waits for it need not wait on. */
+static void on_takes(void *ctx)
+{
+    struct flow *f = ctx;
+    struct fault why;
+    if (!f->closing && flow_flush(f) == ST_OK && journal_all_due(f->o.journal, &why) != ST_OK)
+        flow_trouble(f, &why);
+    flow_poke(f);
+}
+
 enum status flow_open(const struct flow_options *o, struct flow **out, struct fault *why)
 {
     *out = NULL;
@@ -252,7 +262,7 @@ enum status flow_open(const struct flow_options *o, struct flow **out, struct fa
                   .limit = f->config.set.lanes_max, .known = flow_lanes_known(f),
                   .window = (int64_t)f->config.set.lane_window_kib << 10, .loop = o->loop},
         .chunk = (int64_t)f->config.set.chunk_kib << 10,
-        .throttle = lane.throttle};
+        .throttle = lane.throttle, .ctx = f, .takes = on_takes};
     enum status st = gather_open(f, why);
     if (st == ST_OK)
         st = journal_all_due(o->journal, why);

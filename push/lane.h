@@ -55,6 +55,7 @@ enum lane_event_kind {
     LANE_HELD,     /* text: the far end's HELD body */
     LANE_REFUSED,  /* why: this bundle (or request `asked`) was refused with its grade */
     LANE_ROOM,     /* the bytes of one more chunk are out: there is room for others */
+    LANE_TAKES,    /* SFTP: skyferry-pull runs again, which did not when a bundle was to be taken */
     LANE_STALLED,  /* bytes are under way, and the far end's machine has not acknowledged any
                       for a while: perhaps the line is cut. Said once a stall, */
     LANE_MOVES,    /* and this at its end, if the lane lives to see it */

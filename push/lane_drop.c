@@ -321,11 +321,12 @@ void drops_end_stream(struct talk *t, int64_t bundle, bool abort)
 
 int64_t drops_tick(struct talk *t, int64_t now)
 {
+    struct drops *d = t->drops;
     int64_t next = NEVER, at;
     bool waits = false;
     if (!t->up)
         return NEVER;
-    for (struct stream *s = t->drops->streams; s; s = s->next) {
+    for (struct stream *s = d->streams; s; s = s->next) {
         if (s->stage != STREAM_ANSWER)
             continue;
         waits = true;
@@ -336,8 +337,10 @@ int64_t drops_tick(struct talk *t, int64_t now)
     next = at < next ? at : next;
     at = sweep_litter(t, now);
     next = at < next ? at : next;
-    if (waits)
+    if (waits || d->nobody)
         drops_beat(t, now);
+    if (d->nobody && !d->beat_asked && d->beat_look < next)
+        next = d->beat_look;
     return next;
 }
 

@@ -239,6 +239,7 @@ static void give_up(struct talk *t, struct stream *s, bool alive)
     else
         fault(&why, ST_WAIT, "it lies whole in the drop folder '%.200s', and skyferry-pull does "
               "not run there to take it: start it (with [store] drops set)", t->drops->directory);
+    t->drops->nobody = !alive;
     drops_fail_stream(t, s, &why);
 }
 

@@ -223,6 +223,9 @@ static enum status on_beat(struct talk *t, const struct awaited *w, const struct
         return ST_OK;
     d->far_mtime = r->mtime;
     d->beat_mono = clock_mono();
+    if (d->nobody)
+        drops_post(t, drops_event(t, LANE_TAKES, 0));
+    d->nobody = false;
     return ST_OK;
 }
 

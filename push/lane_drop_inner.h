@@ -125,6 +125,7 @@ struct drops {
     int64_t beat_mono;         /* when far-end.json was last seen fresh; 0: never */
     int64_t beat_look, beat_told; /* clock_mono of the next look, of the last one's answer */
     bool beat_asked;
+    bool nobody;               /* a bundle was given up for want of it: whoever waits is told */
 };
 
 /* Registers the answer of the request that is about to be appended; its id. */

@@ -264,6 +264,7 @@ static void take(struct lanes *l, const struct lane_event *e)
         l->o.event(l->o.ctx, e); /* others may carry what was to be this lane's */
         break;
     case LANE_ROOM:
+    case LANE_TAKES:
         l->o.event(l->o.ctx, e);
         return;
     default:

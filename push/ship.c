@@ -212,6 +212,8 @@ static void on_event(void *ctx, const struct lane_event *e)
     s->busy = false;
     reap(s);
     ship_hand_out(s);
+    if (e->mail.kind == LANE_TAKES && s->o.takes)
+        s->o.takes(s->o.ctx);
 }
 
 /* ---- the calls from above ---- */

@@ -16,6 +16,8 @@ struct ship_options {
     struct lanes_options lanes; /* ctx and event are ours to set */
     int64_t chunk;
     struct throttle *throttle; /* the lanes'; NULL: none */
+    void *ctx;
+    void (*takes)(void *ctx); /* who was not there to take what was refused with WAIT is; or NULL */
 };
 
 enum status ship_open(const struct ship_options *o, struct ship **out, struct fault *why);

@@ -52,8 +52,7 @@ says "and says why" "$WORK/out" 'skyferry-pull does not run there'
 same "not delivered without a receipt" "$(push_count done)" 0
 start_pull
 eventually "skyferry-pull takes what lies there" 10 arrived "$first"
-again
-eventually "the receipt is fetched" 10 delivered "$first"
+eventually "the receipt is fetched as soon as it shows signs of life" 5 delivered "$first"
 whole "$first"
 shot
 eventually "with both there: delivered" 10 delivered "$name"

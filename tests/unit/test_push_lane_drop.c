@@ -604,6 +604,11 @@ static void without_skyferry_pull_it_waits(void **state)
     e = expect(LANE_REFUSED);
     assert_int_equal(e->why.grade, ST_RETRY);
     lane_event_free(e);
+    /* What waits for it need not wait on. */
+    pull_runs();
+    meet(LANE_TAKES);
+    settle();
+    assert_null(next_mail());
 }
 
 /* Waits for a question in the folder, which is not `but`. */
