@@ -24,7 +24,7 @@ static void fail(struct talk *t, struct stream *s, const char *what, const struc
     sftp_words(r, words);
     fault(&why, ST_RETRY, "'%.200s' is whole in the drop folder, but %s: %s", s->open.name, what,
           words);
-    drops_fail_stream(t, s, &why);
+    drops_fail_for(t, s, r, &why);
 }
 
 static bool went_well(const struct sftp_reply *r)

@@ -167,6 +167,9 @@ void drops_end_stream(struct talk *t, int64_t bundle, bool abort);
 void drops_keep_receipt(struct talk *t, const struct wire_open *o);
 void drops_free_stream(struct stream *s);
 void drops_fail_stream(struct talk *t, struct stream *s, const struct fault *why);
+/* For the server's answer r; a mere failure is the full disk's where there is no room. */
+void drops_fail_for(struct talk *t, struct stream *s, const struct sftp_reply *r,
+                    const struct fault *why);
 
 /* lane_drop_commit.c */
 void drops_commit(struct talk *t, struct stream *s, const struct wire_commit *c);

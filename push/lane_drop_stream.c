@@ -34,6 +34,39 @@ void drops_fail_stream(struct talk *t, struct stream *s, const struct fault *why
     drops_refuse(t, s->bundle, why);
 }
 
+/* "Failure" says nothing: is the disk full? Where statvfs is not known it is not said. */
+static bool is_full(int64_t room, int64_t needs, struct fault *why)
+{
+    if (room < 0 || room >= FULL + needs)
+        return false;
+    fault(why, ST_WAIT, "the disk of the drop folder is full (%lld MiB free): what "
+          "skyferry-pull has taken leaves it; make room there", (long long)(room >> 20));
+    return true;
+}
+
+static enum status on_room_of_failed(struct talk *t, const struct awaited *w,
+                                     const struct sftp_reply *r, struct fault *why)
+{
+    struct stream *s = drops_stream(t, w->bundle);
+    (void)why;
+    if (!s || s->stage != STREAM_ENDED)
+        return ST_OK;
+    is_full(sftp_free_bytes(r), 0, &s->why);
+    drops_refuse(t, s->bundle, &s->why);
+    return ST_OK;
+}
+
+void drops_fail_for(struct talk *t, struct stream *s, const struct sftp_reply *r,
+                    const struct fault *why)
+{
+    s->stage = STREAM_ENDED;
+    s->why = *why;
+    if (r->kind == SFTP_SAYS_STATUS && r->code == SFTP_FAILURE)
+        DROPS_ASK(t, on_room_of_failed, s->bundle, 0, sftp_statvfs, t->drops->directory);
+    else
+        drops_refuse(t, s->bundle, why);
+}
+
 static void fail_words(struct talk *t, struct stream *s, const char *what,
                        const struct sftp_reply *r)
 {
@@ -41,7 +74,7 @@ static void fail_words(struct talk *t, struct stream *s, const char *what,
     char words[160];
     sftp_words(r, words);
     fault(&why, ST_RETRY, "%s '%.200s' in the drop folder: %s", what, s->open.name, words);
-    drops_fail_stream(t, s, &why);
+    drops_fail_for(t, s, r, &why);
 }
 
 /* ---- opening ---- */
@@ -295,14 +328,10 @@ static enum status on_room_left(struct talk *t, const struct awaited *w,
 {
     struct fault said;
     struct chunk *c = chunk_of(t, w->value);
-    int64_t room = sftp_free_bytes(r);
     (void)why;
     if (!c)
         return ST_OK;
-    if (room >= 0 && room < FULL + c->length)
-        fault(&said, ST_WAIT, "the disk of the drop folder is full (%lld MiB free): what "
-              "skyferry-pull has taken leaves it; make room there", (long long)(room >> 20));
-    else
+    if (!is_full(sftp_free_bytes(r), c->length, &said))
         fault(&said, ST_RETRY, "a write into the drop folder failed: %s", c->words);
     end_chunk(t, c, &said);
     return ST_OK;
@@ -325,7 +354,6 @@ static enum status on_written(struct talk *t, const struct awaited *w, const str
     if (--c->left > 0)
         return ST_OK;
     if (c->failed) {
-        /* "Failure" says nothing: is the disk full? Where statvfs is not known the answer is none. */
         DROPS_ASK(t, on_room_left, 0, c->number, sftp_statvfs, t->drops->directory);
         return ST_OK;
     }

@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -708,6 +710,74 @@ static void a_failed_write_is_refused(void **state)
     assert_false(there(name_of(DROP_MAP))); /* and nothing is promised */
 }
 
+static bool write_text(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY);
+    bool ok = fd >= 0 && fs_write_all(fd, text, strlen(text)) == 0;
+    close(fd);
+    return ok;
+}
+
+/* A mount table of our own: with root's rights, else in a user namespace of our own. */
+static bool own_mounts(void)
+{
+    char users[64], groups[64];
+    snprintf(users, sizeof users, "0 %u 1", (unsigned)geteuid());
+    snprintf(groups, sizeof groups, "0 %u 1", (unsigned)getegid());
+    if (unshare(CLONE_NEWNS) != 0 &&
+        (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 || !write_text("/proc/self/uid_map", users) ||
+         !write_text("/proc/self/setgroups", "deny") ||
+         !write_text("/proc/self/gid_map", groups)))
+        return false;
+    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+static void fill_disk(void)
+{
+    int fd = open(at("drops/filler"), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    while (write(fd, bytes, 4096) > 0)
+        ;
+    close(fd);
+}
+
+/* The bundle is whole, and there is no room for its side-car: "failure", says the server. */
+static void a_full_disk_is_named(void **state)
+{
+    (void)state;
+    int end = -1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (!own_mounts() || mount("tmpfs", at("drops"), "tmpfs", 0, "size=600k") != 0)
+            _exit(77);
+        pull_runs();
+        come_up();
+        send_all();
+        fill_disk();
+        commit();
+        struct lane_event *e = expect(LANE_REFUSED);
+        bool named = e->why.grade == ST_WAIT && strstr(e->why.text, "is full");
+        if (!named)
+            print_message("%s\n", e->why.text);
+        lane_event_free(e);
+        /* With room it goes on where it stopped. */
+        unlink(at("drops/filler"));
+        job(LANE_CLOSE, NULL);
+        open_it(true);
+        meet(LANE_OPENED);
+        commit();
+        drop_lands();
+        cut();
+        _exit(named ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &end, 0), pid);
+    assert_true(WIFEXITED(end));
+    if (WEXITSTATUS(end) == 77) {
+        print_message("no file system of our own may be mounted here\n");
+        skip();
+    }
+    assert_int_equal(WEXITSTATUS(end), 0);
+}
+
 /* What is no answer of a server ends the lane, and may be tried again. */
 static void nonsense_ends_the_lane(void **state)
 {
@@ -765,6 +835,7 @@ int main(void)
         DROP_TEST(a_question_is_a_file),
         DROP_TEST(questions_wait_for_their_turn),
         DROP_TEST(a_failed_write_is_refused),
+        DROP_TEST(a_full_disk_is_named),
         DROP_TEST(nonsense_ends_the_lane),
         DROP_TEST(given_up_nothing_is_left),
     };
