@@ -34,6 +34,26 @@ enum status catalogue_count_jobs(struct catalogue *c, const char *night, int64_t
     return st;
 }
 
+enum status catalogue_count_exposures(struct catalogue *c, const char *night, int64_t *count,
+                                      struct fault *why)
+{
+    int64_t n = 0, files = 0;
+    *count = 0;
+    if (night)
+        return db_int(c->db, why, count, 0, "SELECT count(*) FROM exposures WHERE night = ?"
+                      " AND +visit = 0", "s", night);
+    enum status st = ST_OK;
+    for (int i = 0; st == ST_OK && i < EX_STATES; i++) {
+        st = db_int(c->db, why, &n, 0, "SELECT count(*) FROM exposures WHERE state = ?", "s",
+                    exposure_state_name((enum exposure_state)i));
+        *count += n;
+    }
+    if (st == ST_OK)
+        st = db_int(c->db, why, &files, 0, "SELECT count(*) FROM exposures WHERE visit > 0", "");
+    *count -= files;
+    return st;
+}
+
 /* The later one stays. */
 static bool take_night(void *ctx, const struct db_row *row)
 {

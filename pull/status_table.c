@@ -5,6 +5,7 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/config.h"
+#include "pull/catalogue_sums.h"
 #include "pull/held.h"
 #include "pull/quality.h"
 #include "pull/status.h"
@@ -46,7 +47,7 @@ struct table {
     FILE *to;
     char night[NIGHT_SIZE];
     int rows, exact, states[EX_STATES];
-    int64_t bytes, raw;
+    int64_t all, bytes, raw; /* all: how many there are, drawn or not */
 };
 
 static void last_column(const struct exposure *x, char *out, size_t size)
@@ -187,7 +188,10 @@ static bool draw_reason(void *ctx, const struct exposure *x)
 
 static void draw_sum(const struct status_picture *p, const struct table *t, FILE *to)
 {
-    fprintf(to, "%s%d exposure%s, %.1f MB", t->rows ? "\n" : "", t->rows, t->rows == 1 ? "" : "s",
+    fprintf(to, "%s%d", t->rows ? "\n" : "", t->rows);
+    if (t->all > t->rows)
+        fprintf(to, " of %lld", (long long)t->all);
+    fprintf(to, " exposure%s, %.1f MB", (t->all > t->rows ? t->all : t->rows) == 1 ? "" : "s",
             (double)t->bytes / 1e6);
     if (t->bytes > 0 && t->raw > 0)
         fprintf(to, " (%.1f:1)", (double)t->raw / (double)t->bytes);
@@ -231,6 +235,8 @@ enum status status_table(struct status_picture *p, FILE *to, struct fault *why)
         qsort(n.items, n.count, sizeof *n.items, by_night);
     for (size_t i = 0; st == ST_OK && i < n.count; i++)
         draw_row(&t, &n.items[i]);
+    if (st == ST_OK && p->cat && p->limit > 0 && n.count >= (size_t)p->limit)
+        st = catalogue_count_exposures(p->cat, p->night, &t.all, why);
     if (st == ST_OK)
         draw_sum(p, &t, to);
     if (st == ST_OK)

@@ -59,7 +59,10 @@ static void the_table_shows_the_night(void **state)
     assert_said("2 exposures");
     assert_said("1 done, 1 parked");
     assert_int_equal(call(command_status, OPTIONS({OPT_LIMIT, "1", "limit"}), NULL), EXIT_DONE);
-    assert_said("1 exposure,");
+    assert_said("1 of 2 exposures,");
+    assert_int_equal(call(command_status, OPTIONS({OPT_LIMIT, "1", "limit"},
+                                                  {OPT_NIGHT, "ut160901", "night"}), NULL), EXIT_DONE);
+    assert_said("1 of 2 exposures,");
     assert_int_equal(call(command_status, OPTIONS({OPT_NIGHT, "ut160902", "night"}), NULL),
                      EXIT_DONE);
     assert_said("0 exposures");

@@ -229,11 +229,13 @@ static bool any_copy(void *ctx, const struct copy *c)
 static void use_sums_and_copies(void)
 {
     struct copy c = {.path = "rawdata/ut160902/1/bias.fits", .night = "ut160902"}, d;
-    int64_t count[JOB_STATES];
+    int64_t count[JOB_STATES], exposures;
     char night[NIGHT_SIZE];
     bool found;
     OK(catalogue_count_jobs(cat, NULL, count, &why));
     OK(catalogue_count_jobs(cat, "ut160901", count, &why));
+    OK(catalogue_count_exposures(cat, NULL, &exposures, &why));
+    OK(catalogue_count_exposures(cat, "ut160901", &exposures, &why));
     OK(catalogue_jobs_newest(cat, JOB_DONE, NULL, 5, any_job, NULL, &why));
     OK(catalogue_jobs_newest(cat, JOB_DONE, "ut160901", 5, any_job, NULL, &why));
     OK(catalogue_night_before(cat, NULL, night, &why));
