@@ -140,6 +140,13 @@ static const char *unit(const struct status_picture *p)
     return p->camera->pixel_scale > 0 ? "\"" : " px";
 }
 
+/* Has its jobs' result.json told anything? */
+static bool has_any(const struct sight *s)
+{
+    return s->measured > 0 || quality_known(s->sky) || quality_known(s->noise) ||
+           quality_known(s->stars);
+}
+
 static const char *verdict(const struct sight *s, char *out, size_t size)
 {
     int bad = s->x.faults + s->errors;
@@ -148,7 +155,7 @@ static const char *verdict(const struct sight *s, char *out, size_t size)
     if (bad > 0)
         snprintf(out, size, "%d bad", bad);
     else if (s->x.state == EX_DONE)
-        snprintf(out, size, "%s", s->measured ? "whole" : "no data");
+        snprintf(out, size, "%s", s->measured ? "whole" : has_any(s) ? "no FWHM" : "no data");
     else
         snprintf(out, size, "%s", s->x.state == EX_WORKING ? "jobs" : exposure_state_name(s->x.state));
     return out;
@@ -180,6 +187,17 @@ static void draw_sight(const struct status_picture *p, const struct sight *s, FI
     fprintf(to, " %5s %s\n", ccds, verdict(s, word, sizeof word));
 }
 
+/* Not one has a FWHM. */
+static void draw_none(const struct sights *all, FILE *to)
+{
+    bool any = false;
+    for (size_t i = 0; i < all->count; i++)
+        any = any || has_any(&all->items[i]);
+    fprintf(to, "%s%s\n", all->count ? "\n" : "",
+            any ? "No seeing: no job has measured a FWHM (result.json)"
+                : "No figures yet: the jobs' result.json brings them");
+}
+
 /* The newest `most` of them that have a FWHM, in its unit. */
 static size_t newest(const struct sights *all, size_t most, double *out)
 {
@@ -198,7 +216,7 @@ static enum status draw_sum(const struct sights *all, FILE *to, struct fault *wh
         return fault(why, ST_RETRY, "out of memory");
     size_t n = newest(all, 1, values);
     if (n == 0) {
-        fprintf(to, "%sNo figures yet: the jobs' result.json brings them\n", all->count ? "\n" : "");
+        draw_none(all, to);
         free(values);
         return ST_OK;
     }

@@ -42,7 +42,7 @@ static int status(const char *kind, const struct option_found *found)
 
 /* ---- a night ---- */
 
-/* fwhm: of ccds 1, 2, 3; a negative one was not measured, with words why. */
+/* fwhm: of ccds 1, 2, 3; a negative one was not measured, with words why, 0 without. */
 static int64_t put_exposure(const char *night, int n, const char *obstype, const char *object,
                    const char *filter, const double *fwhm)
 {
@@ -63,7 +63,7 @@ static int64_t put_exposure(const char *night, int n, const char *obstype, const
         TRY(catalogue_put_ccd(cat, &c, WHY));
         if (fwhm && fwhm[i - 1] > 0)
             q.fwhm = fwhm[i - 1];
-        else if (fwhm)
+        else if (fwhm && fwhm[i - 1] < 0)
             snprintf(q.error, sizeof q.error, "no stars");
         if (fwhm)
             TRY(catalogue_put_quality(cat, c.id, &q, WHY));
@@ -213,6 +213,18 @@ static void seeing_of_the_last_exposures(void **state)
     json_decref(root);
 }
 
+/* Without source-extractor the jobs tell the sky, and that is no "no data". */
+static void sky_without_seeing(void **state)
+{
+    (void)state;
+    static const double none[] = {0, 0, 0};
+    put_exposure(NIGHT, 1, "object", "Field", "g", none);
+    assert_int_equal(status("seeing", NULL), EXIT_DONE);
+    assert_said("    -   302.0     30   0/3 no FWHM\n");
+    assert_said("No seeing: no job has measured a FWHM (result.json)\n");
+    assert_null(strstr(said, "No figures yet"));
+}
+
 static void what_a_night_holds_and_lacks(void **state)
 {
     (void)state;
@@ -316,6 +328,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(jobs_by_state, setup, teardown),
         cmocka_unit_test_setup_teardown(many_done_jobs_are_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(seeing_of_the_last_exposures, setup, teardown),
+        cmocka_unit_test_setup_teardown(sky_without_seeing, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_night_holds_and_lacks, setup, teardown),
         cmocka_unit_test_setup_teardown(a_screen_holds_the_picture, setup, teardown),
     };
