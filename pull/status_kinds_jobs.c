@@ -114,6 +114,8 @@ static void draw_sum(const struct listing *l, const int64_t count[JOB_STATES])
     if (all > l->shown)
         fprintf(l->to, "; %lld shown", (long long)l->shown);
     fputc('\n', l->to);
+    if (all > l->shown && l->p->lines <= 0)
+        fprintf(l->to, "--limit N or --all shows more\n");
     if (count[JOB_FAILED])
         fprintf(l->to, "When the cause is mended: skyferry-pull retry NAME\n");
     if (count[JOB_WAITING] + count[JOB_RUNNING] && !l->p->daemon && !l->p->elsewhere.pid)

@@ -173,7 +173,8 @@ static void many_done_jobs_are_counted(void **state)
     assert_said(" q9 ");
     assert_said(" q5 ");
     assert_null(strstr(said, " q4 "));
-    assert_said("9 jobs: 9 done; 5 shown");
+    assert_said("9 jobs: 9 done; 5 shown\n"
+                "--limit N or --all shows more\n");
     assert_int_equal(status("jobs", OPTIONS({OPT_ALL, NULL, "all"})), EXIT_DONE);
     assert_said(" q1 ");
     assert_said("9 jobs: 9 done\n");
