@@ -25,14 +25,23 @@ struct findings {
     int warnings, failures;
 };
 
+/* One finding, at most 79 columns a line. */
+static void __attribute__((format(printf, 2, 0))) tell(const char *head, const char *fmt, va_list ap)
+{
+    struct buf lines = {0};
+    char text[4096];
+    vsnprintf(text, sizeof text, fmt, ap);
+    config_wrap(&lines, text, head[6] ? "         " : "      ", (int)strlen(head));
+    printf("%s%.*s", head, (int)lines.len, (const char *)lines.data);
+    buf_free(&lines);
+}
+
 static void __attribute__((format(printf, 2, 3))) good(struct findings *f, const char *fmt, ...)
 {
     va_list ap;
     (void)f;
     va_start(ap, fmt);
-    fputs("ok    ", stdout);
-    vprintf(fmt, ap);
-    putchar('\n');
+    tell("ok    ", fmt, ap);
     va_end(ap);
 }
 
@@ -42,9 +51,7 @@ static void __attribute__((format(printf, 3, 4))) bad(struct findings *f, bool f
     va_list ap;
     *(fatal ? &f->failures : &f->warnings) += 1;
     va_start(ap, fmt);
-    fputs(fatal ? "FAIL  " : "warn  ", stdout);
-    vprintf(fmt, ap);
-    putchar('\n');
+    tell(fatal ? "FAIL  " : "warn  ", fmt, ap);
     va_end(ap);
 }
 
@@ -52,9 +59,7 @@ static void __attribute__((format(printf, 1, 2))) remedy(const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    fputs("      -> ", stdout);
-    vprintf(fmt, ap);
-    putchar('\n');
+    tell("      -> ", fmt, ap);
     va_end(ap);
 }
 

@@ -45,7 +45,8 @@ same "having done nothing more" "$(begun)" "$twice"
 exits "its catalogue is not the store's any more" 2 pull run
 says "which is said with the remedy" "$WORK/out" "is not this store's.*node2/catalogue.db.*skyferry-pull rebuild"
 exits "check says so, too" 1 pull check
-says "as something to mend" "$WORK/out" "FAIL .*is not this store's"
+tr -s ' \n' ' ' <"$WORK/out" >"$WORK/line"
+says "as something to mend" "$WORK/line" "FAIL .*is not this store's"
 exits "reprocess changes nothing" 2 pull reprocess --name DECam_00215001
 exits "rebuild makes it the store's" 0 pull rebuild
 exits "and it works again" 0 pull reprocess --name DECam_00215001

@@ -310,7 +310,8 @@ static void check_asks_the_batch_system(void **state)
     bool answers = strstr(said, "ok    slurm: squeue answers") != NULL;
     put_slurm("echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1");
     int away = call(command_check, NULL, NULL);
-    bool told = strstr(said, "FAIL  slurm: squeue does not answer: slurm_load_jobs error: ") != NULL;
+    bool told = strstr(said, "FAIL  slurm: squeue does not answer: slurm_load_jobs error: Unable to "
+                       "contact\n      slurm controller\n      -> jobs wait until ") != NULL;
     put_slurm("exec sleep 20");
     int hangs = call(command_check, NULL, NULL);
     setenv("PATH", before, 1);
