@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/crashpoint.h"
@@ -208,6 +209,68 @@ static enum status look_beside(struct agent *a, const struct other_bundle *b,
     return grade;
 }
 
+/* ---- receipts that somebody removed ---- */
+
+/* What intake_from_receipt made a row of. The id was push's; source and name serve as well. */
+static bool receipt_again(const struct exposure *x, struct receipt *r)
+{
+    const char *stored = x->bundle + strlen("bundles/"), *slash;
+    const char *version = strrchr(x->name, '~');
+    size_t len = strlen(x->name);
+    memset(r, 0, sizeof *r);
+    if (strncmp(x->bundle, "bundles/", strlen("bundles/")) != 0 || !(slash = strchr(stored, '/')) ||
+        strchr(slash + 1, '/') || !x->source_sha256[0])
+        return false;
+    if (version && version > x->name && version[1] &&
+        version[1 + strspn(version + 1, "0123456789")] == '\0')
+        len = (size_t)(version - x->name);
+    memcpy(r->id, x->bundle_sha256, sizeof r->id);
+    memcpy(r->sha256, x->bundle_sha256, sizeof r->sha256);
+    memcpy(r->source_name, x->source_name, sizeof r->source_name);
+    memcpy(r->source_sha256, x->source_sha256, sizeof r->source_sha256);
+    r->size = x->bundle_size;
+    r->source_size = x->source_size;
+    r->noticed_ns = x->stamp[STAMP_NOTICED];
+    r->encoded_ns = x->stamp[STAMP_ENCODED];
+    r->first_ns = x->stamp[STAMP_FIRST];
+    r->stored_ns = x->stamp[STAMP_STORED];
+    r->exact = x->exact != EXACT_NO;
+    return pull_text(r->name, sizeof r->name, "%.*s", (int)len, x->name) &&
+           pull_text(r->stored, sizeof r->stored, "%s", stored) &&
+           pull_text(r->night, sizeof r->night, "%.*s", (int)(slash - stored), stored);
+}
+
+/* Without it the telescope sends the exposure again at each sweep, to be refused as a twin. The
+ * bundle is the file that was catalogued; what was parked may be damaged. */
+static void mend_receipt(struct agent *a, const struct exposure *x)
+{
+    char path[PULL_PATH];
+    struct part_store store;
+    struct buf text = {0};
+    struct receipt r;
+    struct fault why;
+    int lock = -1;
+    pull_text(path, sizeof path, "%s/%.*s.receipt", a->s.root,
+              (int)(strlen(x->bundle) - strlen(".tar")), x->bundle);
+    if (x->state == EX_PARKED || access(path, F_OK) == 0 || errno != ENOENT ||
+        !receipt_again(x, &r) || !receipt_text(&r, &text)) {
+        buf_free(&text);
+        return;
+    }
+    pull_part_store(&a->s, &store);
+    enum status st = part_name_lock(&store, &lock, &why);
+    if (st == ST_OK && access(path, F_OK) != 0)
+        st = fs_write_file(path, text.data, text.len, false, &why);
+    if (lock >= 0)
+        close(lock);
+    buf_free(&text);
+    if (st == ST_OK)
+        log_warn(AT(.stage = "intake", .exposure = x->name), "%s had lost its receipt: written again",
+                 x->bundle);
+    else
+        log_warn(AT(.stage = "intake", .exposure = x->name), "%s", why.text);
+}
+
 static enum status look_up(struct agent *a, const char *rel, const struct stat *st, bool *known,
                            struct fault *why)
 {
@@ -222,9 +285,12 @@ static enum status look_up(struct agent *a, const char *rel, const struct stat *
     }
     if (grade != ST_OK)
         return grade;
+    if (x.bundle_sha256[0] && looks_known(&x, st)) {
+        mend_receipt(a, &x);
+        return retire_parked_twin(a, &x, why);
+    }
     if (x.bundle_sha256[0])
-        return looks_known(&x, st) ? retire_parked_twin(a, &x, why)
-                                   : look_again(a, &x, st, known, why);
+        return look_again(a, &x, st, known, why);
     /* Parked as no bundle: another file by now? */
     *known = x.state != EX_PARKED ||
              (x.bundle_size == st->st_size && x.bundle_mtime_ns == mtime_of(st));

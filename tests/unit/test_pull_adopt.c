@@ -134,6 +134,35 @@ static void a_tar_filed_without_its_receipt_gets_one(void **state)
     assert_int_equal(exposure_named("exp_8400").placed, 2);
 }
 
+/* Somebody removed it: the telescope would send the exposure again at each sweep. */
+static void a_lost_receipt_is_written_again(void **state)
+{
+    (void)state;
+    struct recipe r = {.name = "exp_8450", .seed = 3};
+    struct receipt was, now;
+    struct part_store store;
+    bool held = false;
+    store_as(&r, NIGHT, "exp_8450~2");
+    run_agent(1);
+    struct exposure x = exposure_named("exp_8450~2");
+    TRY(part_receipt(in_store("bundles/ut160901/exp_8450~2.tar"), &was, WHY));
+    assert_int_equal(unlink(in_store("bundles/ut160901/exp_8450~2.receipt")), 0);
+    for (int i = 0; i < 50 && !exists("bundles/ut160901/exp_8450~2.receipt"); i++)
+        run_agent(1);
+    TRY(part_receipt(in_store("bundles/ut160901/exp_8450~2.tar"), &now, WHY));
+    assert_memory_equal(was.sha256, now.sha256, sizeof was.sha256);
+    assert_string_equal(was.stored, now.stored);
+    assert_string_equal(was.night, now.night);
+    assert_true(was.size == now.size && was.exact == now.exact && was.stored_ns == now.stored_ns);
+    struct wire_have have = {.name = "exp_8450", .date_obs = "2016-08-31T23:10:00",
+                             .source_size = was.source_size};
+    memcpy(have.source_sha256, was.source_sha256, sizeof have.source_sha256);
+    pull_part_store(&settings, &store);
+    TRY(part_holds(&store, &have, &held, WHY));
+    assert_true(held);
+    assert_true(exposure_named("exp_8450~2").stamp[STAMP_DONE] == x.stamp[STAMP_DONE]);
+}
+
 /* The crash between the new name and the end of the old one. */
 static void one_file_of_two_names_is_one_exposure(void **state)
 {
@@ -223,6 +252,7 @@ int main(void)
         IN_STORE(a_lane_that_commits_comes_first),
         IN_STORE(a_kept_name_is_not_taken),
         IN_STORE(a_tar_filed_without_its_receipt_gets_one),
+        IN_STORE(a_lost_receipt_is_written_again),
     };
     return cmocka_run_group_tests_name("pull adopt", tests, NULL, NULL);
 }
