@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -125,7 +126,10 @@ static void make_files(const struct receipt *r)
     int tar = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     int side = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     need(tar >= 0 && side >= 0, path);
-    need(ftruncate(tar, r->size) == 0 && fs_write_all(side, text.data, text.len) == 0, path);
+    /* As old as the row says: a younger one would be looked into. */
+    struct timespec old[2] = {{.tv_sec = 1472600000}, {.tv_sec = 1472600000}};
+    need(ftruncate(tar, r->size) == 0 && futimens(tar, old) == 0 &&
+         fs_write_all(side, text.data, text.len) == 0, path);
     close(tar);
     close(side);
     buf_free(&text);
