@@ -51,8 +51,8 @@ struct agent {
     struct fault end;        /* grade ST_OK unless the agent had to stop */
 };
 
-/* Locks the store (WAIT: another process, here or on another machine, has it), makes its folders, opens the catalogue,
- * starts the pool, takes back jobs that a crash left behind. */
+/* Locks the store (WAIT: another process, here or on another machine, has it), makes its folders,
+ * opens the catalogue, starts the pool, takes back jobs that a crash left behind. */
 enum status agent_open(const struct pull_settings *s, struct agent **out, struct fault *why);
 /* TERM and INT end it, HUP reads the settings again, USR1 makes it look. Before agent_run. */
 enum status agent_obey(struct agent *a, struct fault *why);

@@ -47,8 +47,8 @@ enum status catalogue_by_source(struct catalogue *c, const struct exposure *like
 /* Is there any exposure of this source file, in whatever state? */
 enum status catalogue_knows_source(struct catalogue *c, const char *source_sha256, bool *known,
                                    struct fault *why);
-/* The exposure (none that is still coming) made from this source file whose name is `root` or root~N; one that is not
- * parked, if there is one. */
+/* The exposure (none that is still coming) made from this source file whose name is `root` or
+ * root~N; one that is not parked, if there is one. */
 enum status catalogue_pair(struct catalogue *c, const char *source_sha256, const char *root,
                            struct exposure *x, bool *found, struct fault *why);
 

@@ -16,7 +16,8 @@ enum status catalogue_count_jobs(struct catalogue *c, const char *night, int64_t
 enum status catalogue_count_exposures(struct catalogue *c, const char *night, int64_t *count,
                                       struct fault *why);
 
-/* The last night that has exposures, or copies of calibrations, before `before` (NULL: of all); "" when there is none. */
+/* The last night that has exposures, or copies of calibrations, before `before` (NULL: of all); ""
+ * when there is none. */
 enum status catalogue_night_before(struct catalogue *c, const char *before, char out[NIGHT_SIZE],
                                    struct fault *why);
 

@@ -14,7 +14,8 @@
 
 struct task_decode;
 
-/* Makes the scratch, and in it fits/, work/ and a copy of the members (task_bundle.h). Also after a failure *out is there, for task_decode_report, unless memory is out. */
+/* Makes the scratch, and in it fits/, work/ and a copy of the members (task_bundle.h). Also after a
+ * failure *out is there, for task_decode_report, unless memory is out. */
 enum status task_decode_open(const json_t *order, const char *node, struct task_decode **out,
                              struct fault *why);
 /* Begins in the background; calls loop_stop when all are done. After the signals that stop the task

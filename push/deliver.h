@@ -30,8 +30,8 @@ enum status deliver_add(struct deliver *d, const char *path, enum exposure_origi
                         bool again, struct fault *why);
 
 /* The far end holds this file of an exposure of several, though the journal may not know: noted as
- * done, and as that exposure's, so that the others are not taken for all there is. path, name, file, facts, group,
- * group_ccd and source_sha256 of `what` are taken. */
+ * done, and as that exposure's, so that the others are not taken for all there is. path, name,
+ * file, facts, group, group_ccd and source_sha256 of `what` are taken. */
 enum status deliver_held(struct deliver *d, const struct exposure *what, struct fault *why);
 
 /* Queues the exact data of what was delivered lossy: path, name, file, facts and digest of `what`

@@ -96,8 +96,8 @@ enum status journal_count(struct journal *j, int64_t request, struct journal_cou
 typedef bool journal_told_fn(void *ctx, const struct exposure *e, int64_t files);
 enum status journal_tell(struct journal *j, int state, int limit, journal_told_fn *fn, void *ctx,
                          struct fault *why);
-/* Parked rows of this name ("" : all; or of this exposure of several files) go back to the start (of exact data: are ready again);
- * *count says how many. */
+/* Parked rows of this name ("" : all; or of this exposure of several files) go back to the start
+ * (of exact data: are ready again); *count says how many. */
 enum status journal_unpark(struct journal *j, const char *name, int64_t *count,
                            struct fault *why);
 

@@ -28,10 +28,10 @@ struct lane_options {
 
 enum lane_verb { LANE_OPEN, LANE_CHUNK, LANE_COMMIT, LANE_ABORT, LANE_HAVE, LANE_CLOSE };
 
-/* OPEN, CHUNK, COMMIT and HAVE are each answered by one event, in the order of posting (OPENED
- * or RECEIPT, GOT, RECEIPT, HELD; or REFUSED); over SFTP in that of each bundle. ABORT and CLOSE are not answered; both end the
- * bundle's stream here: ABORT removes its bytes at the far end, CLOSE (it was committed on
- * another lane) leaves them. */
+/* OPEN, CHUNK, COMMIT and HAVE are each answered by one event, in the order of posting (OPENED or
+ * RECEIPT, GOT, RECEIPT, HELD; or REFUSED); over SFTP in that of each bundle. ABORT and CLOSE are
+ * not answered; both end the bundle's stream here: ABORT removes its bytes at the far end, CLOSE
+ * (it was committed on another lane) leaves them. */
 
 /* One thing to send. Posted by value (copied); `fd` stays the caller's and must stay open
  * until the answer or LANE_DOWN. `bundle` is the caller's number for a bundle; the lane
