@@ -82,7 +82,7 @@ write_pull jobs.ccds_per_job=4
 start_sshd
 write_push
 camera --night "bias:1,flat:g:1,object:Alpha:g:2,object:Beta:r:1" --expnum 340001 --date-obs 2024-04-05T03:00:00 --quiet >/dev/null
-camera --object Alpha --expnum 340011 --date-obs 2024-04-07T03:00:00 --quiet >/dev/null
+SIZE=512x512 camera --object Alpha --expnum 340011 --seed 5 --date-obs 2024-04-07T03:00:00 --quiet >/dev/null
 start_pull
 exits "six exposures of two nights are delivered" 0 push sweep
 eventually "and done" 40 pull_has 6 done
