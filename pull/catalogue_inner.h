@@ -1,5 +1,5 @@
 /* Shared by catalogue*.c only: the handle behind struct catalogue, and how a fixed-size
- * text member is filled from a column. The tables are in catalogue.c. */
+ * text member is filled from a column. */
 #ifndef SKYFERRY_PULL_CATALOGUE_INNER_H
 #define SKYFERRY_PULL_CATALOGUE_INNER_H
 
@@ -9,6 +9,9 @@
 struct catalogue {
     struct db *db;
 };
+
+/* catalogue_schema.c: what each version added, for db_open. */
+extern const char *const catalogue_schemas[];
 
 /* Cuts to the member's size. */
 #define TAKE_TEXT(member, row, column) \
