@@ -2,16 +2,18 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define S_PER_DAY 86400LL
+
+int64_t clock_ns(struct timespec t)
+{
+    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+}
 
 static int64_t now(clockid_t id)
 {
     struct timespec t;
-    if (clock_gettime(id, &t) != 0)
-        return 0;
-    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+    return clock_gettime(id, &t) == 0 ? clock_ns(t) : 0;
 }
 
 int64_t clock_wall(void)

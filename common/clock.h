@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define NS_PER_S 1000000000LL
 #define NS_PER_MS 1000000LL
@@ -14,6 +15,7 @@ int64_t clock_wall(void);       /* CLOCK_REALTIME, ns since 1970 UTC */
 int64_t clock_mono(void);       /* CLOCK_MONOTONIC, ns */
 int64_t clock_boot(void);       /* CLOCK_BOOTTIME, ns: goes on while the machine is suspended */
 int64_t clock_thread_cpu(void); /* CPU time of the calling thread, ns */
+int64_t clock_ns(struct timespec t); /* such as a file's st_mtim, in ns */
 /* CPU time of the calling thread since *mark, which moves to now: the laps of one job. */
 int64_t clock_lap(int64_t *mark);
 

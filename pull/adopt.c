@@ -57,7 +57,7 @@ enum status adopt_read(const char *path, struct manifest *m, struct receipt *out
     out->source_size = m->source_size;
     out->exact = manifest_is_exact(m);
     out->size = st.st_size;
-    out->first_ns = out->stored_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+    out->first_ns = out->stored_ns = clock_ns(st.st_mtim);
     return ST_OK;
 }
 
@@ -241,7 +241,7 @@ static enum status park(struct adopt_job *j, const char *rel, const struct fault
     bool found = false;
     intake_from_receipt(rel, &none, &x);
     x.state = EX_PARKED;
-    x.bundle_mtime_ns = j->st.st_mtim.tv_sec * NS_PER_S + j->st.st_mtim.tv_nsec;
+    x.bundle_mtime_ns = clock_ns(j->st.st_mtim);
     x.stamp[STAMP_STORED] = x.bundle_mtime_ns;
     night_of(&j->a->s.rule, x.bundle_mtime_ns, x.night);
     pull_text(x.reason, sizeof x.reason, "%s", reason->text);

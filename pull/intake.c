@@ -126,11 +126,6 @@ static void consider(struct agent *a, const char *path, const struct stat *st)
 
 /* ---- what the watch tells ---- */
 
-static int64_t mtime_of(const struct stat *st)
-{
-    return st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
-}
-
 /* Does the file look like the one that was catalogued? A look into its receipt tells, but not
  * one for each of a season's bundles at every rescan: the bytes were there before the receipt,
  * and a time that says otherwise (copied back from an archive) is noted when it was looked into. */
@@ -138,8 +133,8 @@ static bool looks_known(const struct exposure *x, const struct stat *st)
 {
     if (x->bundle_size != st->st_size)
         return false;
-    return x->bundle_mtime_ns ? x->bundle_mtime_ns == mtime_of(st)
-                              : mtime_of(st) <= x->stamp[STAMP_STORED];
+    return x->bundle_mtime_ns ? x->bundle_mtime_ns == clock_ns(st->st_mtim)
+                              : clock_ns(st->st_mtim) <= x->stamp[STAMP_STORED];
 }
 
 /* A bundle that was lost here and sent anew need not have the bytes it had: the ratio is held by
@@ -150,7 +145,7 @@ static enum status take_again(struct agent *a, struct exposure *x, const struct 
 {
     bool anew = strcmp(x->bundle_sha256, r->sha256) != 0;
     bool parked = x->state == EX_PARKED;
-    x->bundle_mtime_ns = mtime_of(st);
+    x->bundle_mtime_ns = clock_ns(st->st_mtim);
     if (anew || parked)
         log_info(AT(.stage = "stored", .exposure = x->name), "%.1f MB, %s came again%s",
                  (double)r->size / 1e6, x->bundle, anew ? ", encoded anew" : "");
@@ -198,7 +193,7 @@ static enum status look_beside(struct agent *a, const struct other_bundle *b,
     struct fault none;
     bool found = false;
     pull_path(&a->s, b->path, path);
-    if ((b->size == st->st_size && mtime_of(st) <= b->stored_ns) ||
+    if ((b->size == st->st_size && clock_ns(st->st_mtim) <= b->stored_ns) ||
         part_receipt(path, &r, &none) != ST_OK || r.size != st->st_size)
         return ST_OK;
     enum status grade = catalogue_get(a->cat, b->exposure, &x, &found, why);
@@ -293,7 +288,7 @@ static enum status look_up(struct agent *a, const char *rel, const struct stat *
         return look_again(a, &x, st, known, why);
     /* Parked as no bundle: another file by now? */
     *known = x.state != EX_PARKED ||
-             (x.bundle_size == st->st_size && x.bundle_mtime_ns == mtime_of(st));
+             (x.bundle_size == st->st_size && x.bundle_mtime_ns == clock_ns(st->st_mtim));
     return ST_OK;
 }
 

@@ -75,7 +75,7 @@ static bool read_open(int fd, struct words *w)
     memset(w, 0, sizeof *w);
     if (pread(fd, w->text, sizeof w->text - 1, 0) < 0 || fstat(fd, &st) != 0)
         return false;
-    w->time_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+    w->time_ns = clock_ns(st.st_mtim);
     if (sscanf(w->text, "host %64s pid %ld system %127s id %*s seconds %d", w->host, &w->pid,
                w->system, &w->seconds) < 2)
         snprintf(w->host, sizeof w->host, "unknown");
@@ -108,7 +108,7 @@ static int64_t server_now(const char *path, struct fault *why)
     if (fs_draft_open(&d, path, why) != ST_OK)
         return 0;
     if (fstat(d.fd, &st) == 0)
-        now = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+        now = clock_ns(st.st_mtim);
     else
         fault_errno(why, ST_RETRY, "cannot read '%s'", d.temp);
     fs_draft_drop(&d);

@@ -59,7 +59,7 @@ void pause_read(const char *state, enum pausable what, struct pause_token *out)
     if (token_path(state, what, path, sizeof path, &why) != ST_OK || lstat(path, &st) != 0)
         return;
     out->set = true;
-    out->since_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+    out->since_ns = clock_ns(st.st_mtim);
     errno = 0;
     if (fs_read_file(path, FILE_MAX, &text, &why) == ST_OK)
         parse(&text, out);

@@ -104,7 +104,7 @@ static bool read_file(const char *path, struct tree_file *out)
         fits_header_real(&h, "SFQSTEP", &out->qstep);
         out->hdu = (int)hdu;
         out->size = st.st_size;
-        out->mtime_ns = st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+        out->mtime_ns = clock_ns(st.st_mtim);
     }
     fits_header_free(&h);
     fits_file_free(&f);

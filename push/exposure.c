@@ -49,7 +49,7 @@ bool identity_equal(const struct identity *a, const struct identity *b)
 void identity_of(const struct stat *st, struct identity *out)
 {
     out->size = st->st_size;
-    out->mtime_ns = (int64_t)st->st_mtim.tv_sec * NS_PER_S + st->st_mtim.tv_nsec;
+    out->mtime_ns = clock_ns(st->st_mtim);
     out->inode = (int64_t)st->st_ino;
 }
 
