@@ -2,7 +2,6 @@
  * files: what a crash leaves is named by `verify` as missing, and the same command again makes it. */
 #include <dirent.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,16 +30,6 @@ struct copycals {
     enum status st; /* why nothing goes on */
     struct fault *why;
 };
-
-static void __attribute__((format(printf, 1, 2))) say_problem(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    fputs("skyferry-pull: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
-    va_end(ap);
-}
 
 static bool is_wanted(const struct copycals *c, int ccd)
 {

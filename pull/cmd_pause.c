@@ -45,7 +45,7 @@ static void say_whom(const struct pull_settings *s)
 
 static int failed(const struct fault *why)
 {
-    fprintf(stderr, "skyferry-pull: %s\n", why->text);
+    say_problem("%s", why->text);
     return EXIT_FAILED;
 }
 

@@ -1,7 +1,6 @@
 /* `reprocess` and `retry`: with a daemon they leave it a request and wait; without one they
  * run the same engine themselves until the exposures named are finished. */
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,16 +29,6 @@ struct errand {
     int64_t visit; /* -1: any */
     bool broken; /* out of memory */
 };
-
-static void __attribute__((format(printf, 1, 2))) say_problem(const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    fputs("skyferry-pull: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
-    va_end(ap);
-}
 
 static bool add_id(void *ctx, const struct exposure *x)
 {

@@ -58,7 +58,7 @@ static int once(struct invocation *in, struct status_picture *p)
     if (!flushed())
         return EXIT_FAILED;
     if (st != ST_OK) {
-        fprintf(stderr, "skyferry-pull: %s\n", why.text);
+        say_problem("%s", why.text);
         return EXIT_FAILED;
     }
     return p->unknown > 0 ? EXIT_FAILED : p->faulty > 0 ? EXIT_INCOMPLETE : EXIT_DONE;

@@ -356,7 +356,7 @@ int command_verify(struct invocation *in)
         st = verify_all(&v);
     catalogue_close(&v.cat);
     if (st != ST_OK) {
-        fprintf(stderr, "skyferry-pull: %s\n", why.text);
+        say_problem("%s", why.text);
         return EXIT_FAILED;
     }
     printf("%ld placed files and %ld bundles checked, ", v.files, v.bundles);

@@ -1,5 +1,8 @@
 #include "pull/commands.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 const char *option_value(const struct invocation *in, enum option_id id)
 {
     const char *value = NULL;
@@ -7,4 +10,14 @@ const char *option_value(const struct invocation *in, enum option_id id)
         if (in->found[i].id == (int)id)
             value = in->found[i].value ? in->found[i].value : "";
     return value;
+}
+
+void say_problem(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fputs("skyferry-pull: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
 }

@@ -25,6 +25,8 @@ struct invocation {
 
 /* The option's value ("" when it takes none), NULL when it was not given. */
 const char *option_value(const struct invocation *in, enum option_id id);
+/* A line on standard error, under our name. */
+void say_problem(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 int command_run(struct invocation *in);
 int command_receive(struct invocation *in);
