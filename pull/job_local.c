@@ -79,12 +79,7 @@ static _Noreturn void live(const struct birth *b)
         ;
     if (n != 1)
         _exit(126); /* the agent died or thought better of it: nobody knows of us */
-    struct sigaction plain = {.sa_handler = SIG_DFL};
-    for (int s = 1; s < NSIG; s++)
-        sigaction(s, &plain, NULL);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    process_plain_signals();
     if (dup2(b->err, 2) < 0 || dup2(b->out, 1) < 0 || dup2(b->null, 0) < 0)
         _exit(127);
     if (chdir(b->folder) != 0)

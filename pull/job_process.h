@@ -18,6 +18,9 @@ void process_bury_handle(const char *handle);
  * which marks what a task runs in a node's scratch. */
 void process_bury_marked(const char *job_file);
 
+/* In a child, before its program: no signal is caught, ignored or blocked. Async-signal-safe. */
+void process_plain_signals(void);
+
 /* Our environment and SKYFERRY_JOB, SKYFERRY_RESULT; NULL when memory is out. */
 char **process_environment(const char *job_file, const char *result_file);
 void process_environment_free(char **env);

@@ -12,6 +12,7 @@
 
 #include "common/buf.h"
 #include "pull/command.h"
+#include "pull/job_process.h"
 
 #define ERR_MOST ((size_t)64 << 10)
 #define AT_ONCE ((size_t)1 << 20) /* of output that is read before the loop has its turn */
@@ -146,15 +147,10 @@ struct birth {
  * know that nothing is submitted any more. */
 static _Noreturn void live(const struct birth *b)
 {
-    struct sigaction plain = {.sa_handler = SIG_DFL};
-    sigset_t none;
     setpgid(0, 0);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != b->parent)
         _exit(127);
-    for (int s = 1; s < NSIG; s++)
-        sigaction(s, &plain, NULL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    process_plain_signals();
     int null = open("/dev/null", O_RDONLY);
     if (null < 0 || dup2(b->err, 2) < 0 || dup2(b->out, 1) < 0 || dup2(null, 0) < 0)
         _exit(127);
