@@ -33,11 +33,6 @@ static struct log_at *at_job(struct log_at *at, const struct exposure *x)
     return at;
 }
 
-int jobs_running(const struct agent *a)
-{
-    return a->jobs ? a->jobs->count : 0;
-}
-
 /* ---- the list of what runs ---- */
 
 enum status job_note_running(struct jobs *jobs, const struct job *j, struct fault *why)

@@ -26,7 +26,6 @@ void jobs_settle(struct agent *a, struct flight *f);
 enum status jobs_look(struct agent *a, struct fault *why);
 /* Ends the running jobs of an exposure; true when there were any: ask again when they ended. */
 bool jobs_cancel(struct agent *a, int64_t exposure);
-int jobs_running(const struct agent *a);
 
 /* The batch system that has this running job, if [jobs] runner is another one; else NULL. */
 const struct batch_dialect *job_elsewhere(const struct pull_settings *s, const struct job *j);
