@@ -141,7 +141,7 @@ void decode_avoid(const struct job *j, struct making *m)
     bool lost = strcmp(j->batch_state, "NODE_FAIL") == 0 || strcmp(j->batch_state, "BOOT_FAIL") == 0;
     if (j->attempts == 0 && !lost)
         return;
-    json_t *end = task_load(m->o.folder, "ended.json");
+    json_t *end = task_load(m->o.folder, "ended.json", NULL);
     if (lost || json_is_true(json_object_get(end, "elsewhere")))
         pull_text(m->node, sizeof m->node, "%s", lost ? j->node : task_text(end, "node"));
     if (m->node[0])
@@ -258,7 +258,7 @@ void decode_take(struct agent *a, const struct exposure *x, const struct job *j,
     if (!out->any)
         return;
     pull_path(&a->s, j->folder, folder);
-    json_t *order = task_load(folder, "task.json"), *end = task_load(folder, "ended.json");
+    json_t *order = task_load(folder, "task.json", NULL), *end = task_load(folder, "ended.json", NULL);
     if (order && end && strcmp(task_text(order, "key"), task_text(end, "key")) == 0) {
         const char *grade = task_text(end, "grade");
         take_ccds(a, x, j, end, r->ccds, r->count);

@@ -69,7 +69,7 @@ enum status task_order(const struct job_order *o, const char *runner, const char
 void task_withdraw(const char *folder, const char *key)
 {
     char path[PULL_PATH];
-    json_t *order = task_load(folder, "task.json");
+    json_t *order = task_load(folder, "task.json", NULL);
     file_in(folder, "task.json", path);
     if (order && strcmp(task_text(order, "key"), key) == 0)
         unlink(path);
@@ -78,7 +78,7 @@ void task_withdraw(const char *folder, const char *key)
 
 bool task_handle(const char *folder, char handle[JOB_HANDLE])
 {
-    json_t *order = task_load(folder, "task.json");
+    json_t *order = task_load(folder, "task.json", NULL);
     const char *key = task_text(order, "key"), *runner = task_text(order, "runner");
     bool ok = key[0] && pull_text(handle, JOB_HANDLE, "%s %s", runner[0] ? runner : "slurm", key);
     json_decref(order);
@@ -107,7 +107,7 @@ bool task_look(const char *folder, const char *key, struct task_report *out)
     if (fd >= 0)
         close(fd);
     for (int i = 0; i < 2 && !found; i++) {
-        json_t *o = task_load(folder, files[i]);
+        json_t *o = task_load(folder, files[i], NULL);
         found = o && strcmp(task_text(o, "key"), key) == 0;
         if (found)
             read_report(o, out);
@@ -180,7 +180,7 @@ static void introduce(struct node_task *t)
 /* Does a file of the folder name this? -1: it cannot be read. */
 static int names(const struct node_task *t, const char *file, const char *key, const char *value)
 {
-    json_t *o = task_load(t->folder, file);
+    json_t *o = task_load(t->folder, file, NULL);
     int same = o ? strcmp(task_text(o, key), value) == 0 : -1;
     json_decref(o);
     return same;
@@ -210,7 +210,7 @@ static bool is_over(const struct node_task *t, const json_t *other, struct fault
               task_text(other, "batch"), task_text(other, "node"));
         return false;
     }
-    json_t *end = task_load(t->folder, "ended.json");
+    json_t *end = task_load(t->folder, "ended.json", NULL);
     bool ended = end && strcmp(task_text(end, "key"), t->key) == 0 &&
                  !json_is_true(json_object_get(end, "stopped"));
     json_decref(end);
@@ -227,7 +227,7 @@ static enum status claim(struct node_task *t, struct fault *why)
     char path[PULL_PATH];
     if (st == ST_OK)
         st = task_save(t->folder, "claim.json", mine, true, why);
-    if (st == ST_REJECT && (other = task_load(t->folder, "claim.json")) &&
+    if (st == ST_REJECT && (other = task_load(t->folder, "claim.json", NULL)) &&
         is_over(t, other, why)) {
         file_in(t->folder, "ended.json", path);
         st = task_save(t->folder, "claim.json", mine, false, why);
@@ -403,7 +403,7 @@ int task_run(const char *folder, const char *key)
 {
     struct node_task t = {.folder = folder, .key = key};
     struct fault why = {0};
-    json_t *order = task_load(folder, "task.json");
+    json_t *order = task_load(folder, "task.json", NULL);
     enum status st = ST_OK;
     introduce(&t);
     if (!order || strcmp(task_text(order, "key"), key) != 0) {

@@ -14,14 +14,18 @@ static void file_in(const char *folder, const char *name, char out[PULL_PATH])
     pull_text(out, PULL_PATH, "%s/%s", folder, name);
 }
 
-json_t *task_load(const char *folder, const char *name)
+json_t *task_load(const char *folder, const char *name, struct fault *why)
 {
     char path[PULL_PATH];
     struct buf text = {0};
+    json_error_t error;
     json_t *root = NULL;
     file_in(folder, name, path);
-    if (fs_read_file(path, MAX_FILE, &text, NULL) == ST_OK)
-        root = json_loadb((const char *)text.data, text.len, 0, NULL);
+    if (fs_read_file(path, MAX_FILE, &text, why) == ST_OK) {
+        root = json_loadb((const char *)text.data, text.len, 0, &error);
+        if (!root)
+            fault(why, ST_RETRY, "'%s' is no JSON: line %d: %s", path, error.line, error.text);
+    }
     buf_free(&text);
     return root;
 }

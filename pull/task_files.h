@@ -1,6 +1,6 @@
-/* The files of a task's folder as JSON, shared by job_task.c, which runs a task, and what
- * decodes (task_decode.c), brings results back (task_results.c) and gives the order for it
- * (job_decode.c). Pure, but for the files. */
+/* The files of a job's folder as JSON, shared by job_files.c, which makes and reads them at the
+ * daemon, job_task.c, which runs a task, and what decodes (task_decode.c), brings results back
+ * (task_results.c) and gives the order for it (job_decode.c). Pure, but for the files. */
 #ifndef SKYFERRY_PULL_TASK_FILES_H
 #define SKYFERRY_PULL_TASK_FILES_H
 
@@ -9,8 +9,8 @@
 #include "common/status.h"
 #include "pull/settings.h"
 
-/* NULL when there is none, or it is no JSON. */
-json_t *task_load(const char *folder, const char *name);
+/* NULL when there is none, or it is no JSON; why may be NULL. */
+json_t *task_load(const char *folder, const char *name, struct fault *why);
 /* keep: REJECT when the name is taken. */
 enum status task_save(const char *folder, const char *name, json_t *root, bool keep,
                       struct fault *why);

@@ -15,7 +15,7 @@
 static enum status write_job(const struct task_decode *d, const struct job_order *o,
                              const struct task_place *p, struct fault *why)
 {
-    json_t *root = task_load(o->folder, "job.json"), *list = json_object_get(root, "ccds");
+    json_t *root = task_load(o->folder, "job.json", NULL), *list = json_object_get(root, "ccds");
     if (!json_is_array(list)) {
         json_decref(root);
         return fault(why, ST_RETRY, "cannot read '%s'", o->job_file);

@@ -625,7 +625,7 @@ static void told_to_end_while_it_decodes(void **state)
     int status;
     waitpid(pid, &status, 0);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 0);
-    json_t *end = task_load(folder, "ended.json");
+    json_t *end = task_load(folder, "ended.json", NULL);
     assert_non_null(end);
     assert_true(json_is_true(json_object_get(end, "stopped")));
     assert_string_equal(task_text(end, "grade"), "retry");
