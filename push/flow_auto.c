@@ -12,7 +12,7 @@
 #include "push/flow_inner.h"
 #include "push/status.h"
 
-#define NOTE_LINE "auto_line" /* bytes a second, and the wall clock when that was known */
+#define NOTE_LINE "auto_line" /* bytes a second, the wall clock when that was known, 1: its limit */
 #define NOTE_NEAR "auto_near"
 #define NOTE_FAR "auto_far"   /* the last WELCOME's `decoding`, until the next one comes */
 
@@ -53,7 +53,7 @@ static void far_factors(const struct wire_decoding *d, double out[CHOICE_METHODS
 /* A limit that was set just now holds before it is measured. */
 static double line_rate(const struct flow *f)
 {
-    double rate = meter_rate(ship_meter(f->ship));
+    double rate = meter_hoped(ship_meter(f->ship));
     double most = throttle_mbit(limit_throttle(f->limit)) * 1e6 / 8 * THROTTLE_AIM;
     return most > 0 && (rate <= 0 || rate > most) ? most : rate;
 }
@@ -109,6 +109,7 @@ void auto_open(struct flow *f)
     char text[400], far[1000];
     long long then;
     double rate;
+    int at_limit = 0;
     journal_noted(f->o.journal, NOTE_AUTO, text, sizeof text);
     if (!settings_auto(&f->config.set)) {
         f->chosen.method[0] = '\0';
@@ -123,8 +124,9 @@ void auto_open(struct flow *f)
         return; /* it was auto before */
     recall_choice(text, &f->chosen);
     journal_noted(f->o.journal, NOTE_LINE, text, sizeof text);
-    if (meter_rate(ship_meter(f->ship)) <= 0 && sscanf(text, "%lf %lld", &rate, &then) == 2)
-        meter_recall(ship_meter(f->ship), clock_mono(), rate, clock_wall() - then);
+    if (meter_rate(ship_meter(f->ship)) <= 0 &&
+        sscanf(text, "%lf %lld %d", &rate, &then, &at_limit) >= 2)
+        meter_recall(ship_meter(f->ship), clock_mono(), rate, clock_wall() - then, at_limit == 1);
     recall_near(f);
     journal_noted(f->o.journal, NOTE_FAR, far, sizeof far);
     wire_decoding_parse(far, strlen(far), &f->far, NULL);
@@ -152,8 +154,8 @@ void auto_keep(struct flow *f)
     if (meter_rate(m) <= 0 || m->known_ns == f->line_kept_ns)
         return;
     f->line_kept_ns = m->known_ns;
-    snprintf(text, sizeof text, "%.0f %lld", meter_rate(m),
-             (long long)(clock_wall() - (clock_mono() - m->known_ns)));
+    snprintf(text, sizeof text, "%.0f %lld %d", meter_rate(m),
+             (long long)(clock_wall() - (clock_mono() - m->known_ns)), meter_at_limit(m));
     note(f, NOTE_LINE, text);
 }
 
@@ -181,8 +183,25 @@ static void put_machine(struct buf *out, const char *where, double factor, int t
         buf_printf(out, ", %s not known yet", where);
 }
 
-static void put_reasons(struct buf *out, const struct conditions *c, const struct choice *x,
-                        const struct choice *rival)
+/* The rate that was seen, where more than that is tried. */
+static double line_seen(const struct flow *f, double line)
+{
+    double seen = meter_rate(ship_meter(f->ship));
+    return seen > 0 && seen < line ? seen : line;
+}
+
+static void put_line(struct buf *out, double seen, double tried)
+{
+    if (tried <= 0)
+        buf_printf(out, "; line not known yet");
+    else if (seen < tried)
+        buf_printf(out, "; line at least %.4g Mbit/s, %.4g is tried", seen * 8e-6, tried * 8e-6);
+    else
+        buf_printf(out, "; line %.4g Mbit/s", seen * 8e-6);
+}
+
+static void put_reasons(struct buf *out, const struct conditions *c, double seen,
+                        const struct choice *x, const struct choice *rival)
 {
     char text[160], other[48];
     choice_text(x, text, sizeof text);
@@ -190,20 +209,18 @@ static void put_reasons(struct buf *out, const struct conditions *c, const struc
     buf_printf(out, "%s", text);
     if (c->line > 0 && rival->method[0])
         buf_printf(out, "; %s would take %.1f s", other, rival->whole);
-    if (c->line > 0)
-        buf_printf(out, "; line %.4g Mbit/s", c->line * 8e-6);
-    else
-        buf_printf(out, "; line not known yet");
+    put_line(out, seen, c->line);
     put_machine(out, "CPU here", choice_factor(c->near, x->method), c->near_threads);
     put_machine(out, "there", choice_factor(c->far, x->method), c->far_threads);
 }
 
-static void put_figures(struct buf *out, const struct conditions *c, const struct choice *x)
+static void put_figures(struct buf *out, const struct conditions *c, double seen,
+                        const struct choice *x)
 {
     buf_printf(out, "{\"method\":\"%s\",\"ratio\":%.4g,\"seconds\":%.4g,\"encode\":%.4g,"
                "\"line\":%.4g,\"decode\":%.4g,\"line_mbit_s\":%.4g,\"near\":%.4g,"
                "\"near_threads\":%d,\"far\":%.4g,\"far_threads\":%d}",
-               x->method, x->ratio, x->whole, x->encode, x->line, x->decode, c->line * 8e-6,
+               x->method, x->ratio, x->whole, x->encode, x->line, x->decode, seen * 8e-6,
                choice_factor(c->near, x->method), c->near_threads,
                choice_factor(c->far, x->method), c->far_threads);
 }
@@ -213,10 +230,11 @@ static void tell(struct flow *f, const struct exposure *e, const struct conditio
 {
     struct log_at at = {.stage = "codec", .exposure = e->name};
     struct buf words = {0}, figures = {0};
+    double seen = line_seen(f, c->line);
     bool news = !f->chosen_said || strcmp(x->method, f->chosen.method) != 0 ||
                 x->ratio != f->chosen.ratio;
-    put_reasons(&words, c, x, rival);
-    put_figures(&figures, c, x);
+    put_reasons(&words, c, seen, x, rival);
+    put_figures(&figures, c, seen, x);
     if (words.data && figures.data) {
         if (news)
             log_info(&at, "auto: %s", (const char *)words.data);
@@ -238,6 +256,7 @@ void auto_choose(struct flow *f, struct exposure *e)
     double ratio_max = settings_ratio_max(&f->config.set);
     e->method[0] = '\0';
     e->ratio = e->pace = 0;
+    meter_raise(ship_meter(f->ship));
     conditions_of(f, &c);
     freight_of(e, &freight);
     choice_make(&c, &freight, ratio_max, &f->chosen, &x);

@@ -9,6 +9,9 @@
 #define SMOOTH 10.0        /* s */
 #define SUDDEN 2.0         /* s: where it is another line altogether, */
 #define OTHER 2.0          /* by such a factor */
+#define MORE 1.25          /* than its limit a line may seem to carry for a while */
+#define RAISE 1.5          /* what is tried beyond a rate that is a lower bound, once more each time */
+#define HOPE_MOST 16.0
 #define LIFT 0.75          /* how much of the way one lower bound goes */
 #define STALE_NS (3600 * 1000000000LL)
 #define WORTH 16384        /* fewer bytes tell of round trips, not of the line */
@@ -26,10 +29,12 @@ static void pass(struct meter *m, int64_t now_ns)
     if (m->in_flight <= 0 || now_ns <= from)
         return;
     m->span_ns += now_ns - from;
-    if (m->waits || m->backlog > 0)
-        m->limited_ns += now_ns - from;
-    else
-        m->limited_ns += larger(0, now_ns - larger(from, m->posted_ns + QUIET_NS));
+    int64_t since = m->posted_ns + QUIET_NS;
+    if (m->waits)
+        since = from;
+    else if (m->backlog > 0 && m->trip_ns > 0)
+        since = m->drain_ns + m->trip_ns;
+    m->limited_ns += larger(0, now_ns - larger(from, since));
 }
 
 static void forget_slice(struct meter *m)
@@ -56,6 +61,9 @@ static void learn(struct meter *m, int64_t now_ns)
         return;
     if (now_ns - m->known_ns > STALE_NS)
         m->trust = 0;
+    if (now_ns - m->ceiling_ns > STALE_NS)
+        m->ceiling = 0;
+    m->carried = true;
     if (m->pace <= 0) {
         m->pace = pace;
     } else if (limited) {
@@ -65,13 +73,22 @@ static void learn(struct meter *m, int64_t now_ns)
     } else {
         return; /* slower than what is known, but not for the line's sake */
     }
-    m->trust += limited ? span : 0;
     m->known_ns = now_ns;
+    if (!limited)
+        return;
+    m->trust += span;
+    m->ceiling = m->pace;
+    m->ceiling_ns = now_ns;
+    m->hope = 1;
 }
 
 void meter_posted(struct meter *m, int64_t now_ns, int64_t bytes)
 {
     pass(m, now_ns);
+    if (m->in_flight == 0) {
+        m->began_ns = now_ns;
+        m->trip_ns = 0;
+    }
     m->in_flight += bytes;
     m->posted_ns = now_ns;
 }
@@ -79,6 +96,8 @@ void meter_posted(struct meter *m, int64_t now_ns, int64_t bytes)
 void meter_got(struct meter *m, int64_t now_ns, int64_t bytes)
 {
     pass(m, now_ns);
+    if (m->trip_ns == 0)
+        m->trip_ns = larger(1, now_ns - m->began_ns);
     m->in_flight = larger(0, m->in_flight - bytes);
     m->backlog = larger(0, m->backlog - bytes);
     m->bytes += bytes;
@@ -100,8 +119,10 @@ void meter_waits(struct meter *m, int64_t now_ns, bool waits)
         return;
     pass(m, now_ns);
     m->waits = waits;
-    if (!waits)
-        m->backlog = m->in_flight;
+    if (waits)
+        return;
+    m->backlog = m->in_flight;
+    m->drain_ns = now_ns;
 }
 
 double meter_rate(const struct meter *m)
@@ -109,13 +130,31 @@ double meter_rate(const struct meter *m)
     return m->pace > 0 ? 1 / m->pace : 0;
 }
 
-void meter_recall(struct meter *m, int64_t now_ns, double rate, int64_t age_ns)
+bool meter_at_limit(const struct meter *m)
+{
+    return m->ceiling > 0 && m->ceiling <= MORE * m->pace;
+}
+
+double meter_hoped(const struct meter *m)
+{
+    return meter_rate(m) * fmax(m->hope, 1);
+}
+
+void meter_raise(struct meter *m)
+{
+    if (m->carried && !meter_at_limit(m))
+        m->hope = fmin(fmax(m->hope, 1) * RAISE, HOPE_MOST);
+    m->carried = false;
+}
+
+void meter_recall(struct meter *m, int64_t now_ns, double rate, int64_t age_ns, bool at_limit)
 {
     if (!(rate > 0) || !isfinite(rate))
         return;
     m->pace = 1 / rate;
     m->trust = age_ns >= 0 && age_ns <= STALE_NS ? SMOOTH : 0;
-    m->known_ns = now_ns - (age_ns > 0 ? age_ns : 0);
+    m->ceiling = at_limit ? m->pace : 0;
+    m->ceiling_ns = m->known_ns = now_ns - (age_ns > 0 ? age_ns : 0);
 }
 
 void effort_add(struct effort *e, double spent, double due)

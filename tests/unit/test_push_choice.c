@@ -257,8 +257,8 @@ static int64_t send(struct meter *m, int64_t now, double bytes, double rate, dou
         }
         meter_waits(m, (int64_t)(t * 1e9), given + chunk <= ready + 1);
         double next = (double)now * 1e-9 + (given + chunk) / made;
-        bool room = given < bytes && given - got + chunk <= window;
-        if (head < tail && (!room || arrives[head % 4096] <= next)) {
+        bool made_one = given < bytes && next > t;
+        if (head < tail && (!made_one || arrives[head % 4096] <= next)) {
             t = fmax(t, arrives[head++ % 4096]);
             meter_got(m, (int64_t)(t * 1e9), (int64_t)chunk);
             got += chunk;
@@ -294,7 +294,7 @@ static void test_small_exposures_on_a_thin_line(void **state)
     /* All of it fits into the lanes' windows: no byte ever waits for room. */
     struct meter m = {0};
     int64_t t = 0;
-    meter_recall(&m, 0, 100e6, 60000 * MS);
+    meter_recall(&m, 0, 100e6, 60000 * MS, true);
     for (int i = 0; i < 4; i++)
         t = send(&m, t + 20000 * MS, 1e6, 0.1e6, 1e9);
     near_to(meter_rate(&m), 0.1e6, 0.3);
@@ -331,6 +331,53 @@ static void test_a_line_that_is_fast_again(void **state)
     assert_true(meter_rate(&m) > 3e6);
 }
 
+static void test_the_encoder_hides_a_better_line(void **state)
+{
+    (void)state;
+    /* 100 MB/s, but no more than 1 MB/s is made: the rate tried grows, not the rate known. */
+    struct meter m = {0};
+    int64_t t = 0;
+    meter_raise(&m);
+    assert_true(meter_hoped(&m) == 0);
+    for (int i = 0; i < 3; i++) {
+        t = send(&m, t + 500 * MS, 5e6, 100e6, 1e6);
+        assert_false(meter_at_limit(&m));
+        near_to(meter_hoped(&m), meter_rate(&m) * pow(1.5, i), 1e-9);
+        meter_raise(&m);
+        meter_raise(&m); /* two that begin at once learn from one */
+    }
+    assert_true(meter_rate(&m) <= 1.1e6);
+    near_to(meter_hoped(&m), meter_rate(&m) * pow(1.5, 3), 1e-9);
+    /* Tried, and met: the rate counts, now and beside an encoder that makes as little as before. */
+    t = send(&m, t + 500 * MS, 20e6, 2e6, 1e9);
+    double met = meter_rate(&m);
+    assert_true(met > 1.2e6 && met < 2.1e6);
+    for (int i = 0; i < 10; i++) {
+        assert_true(meter_at_limit(&m));
+        meter_raise(&m);
+        assert_true(meter_hoped(&m) == met);
+        t = send(&m, t + 500 * MS, 5e6, 2e6, 0.5e6);
+    }
+    /* Another line by now: more than twice what met its limit. Or an hour later. */
+    struct meter later = m;
+    t = send(&m, t + 500 * MS, 30e6, 100e6, 5e6);
+    assert_false(meter_at_limit(&m));
+    send(&later, t + 3601 * 1000 * MS, 5e6, 2e6, 0.5e6);
+    assert_false(meter_at_limit(&later));
+    /* Tried for ever, it stays a number. */
+    for (int i = 0; i < 100; i++) {
+        t = send(&m, t + 500 * MS, 1e6, 100e6, 5e6);
+        meter_raise(&m);
+    }
+    near_to(meter_hoped(&m), 16 * meter_rate(&m), 1e-9);
+    /* A restart knows which it was. */
+    struct meter after = {0}, limit = {0};
+    meter_recall(&after, t, 1e6, 1000 * MS, false);
+    meter_recall(&limit, t, 1e6, 1000 * MS, true);
+    assert_false(meter_at_limit(&after));
+    assert_true(meter_at_limit(&limit));
+}
+
 static void test_pauses_and_losses_are_no_thin_line(void **state)
 {
     (void)state;
@@ -355,8 +402,8 @@ static void test_what_was_known_before(void **state)
     (void)state;
     struct meter young = {0}, old = {0}, bad = {0};
     int64_t t = 100000 * MS;
-    meter_recall(&young, t, 1.6e6, 60 * 1000 * MS);
-    meter_recall(&old, t, 1.6e6, 2 * 3600 * 1000 * MS);
+    meter_recall(&young, t, 1.6e6, 60 * 1000 * MS, true);
+    meter_recall(&old, t, 1.6e6, 2 * 3600 * 1000 * MS, true);
     near_to(meter_rate(&young), 1.6e6, 1e-9);
     near_to(meter_rate(&old), 1.6e6, 1e-9);
     /* A few seconds: the old figure is gone, the young one is moved. */
@@ -366,11 +413,11 @@ static void test_what_was_known_before(void **state)
     assert_true(meter_rate(&young) > 1.15e6 && meter_rate(&young) < 1.4e6);
     /* Unless it is another line by now. */
     struct meter other = {0};
-    meter_recall(&other, t, 100e6, 60 * 1000 * MS);
+    meter_recall(&other, t, 100e6, 60 * 1000 * MS, true);
     send(&other, t, 6e6, 1e6, 1e9);
     near_to(meter_rate(&other), 1e6, 0.3);
-    meter_recall(&bad, t, NAN, 0);
-    meter_recall(&bad, t, -1, 0);
+    meter_recall(&bad, t, NAN, 0, true);
+    meter_recall(&bad, t, -1, 0, true);
     assert_true(meter_rate(&bad) == 0);
 }
 
@@ -409,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_small_exposures_on_a_thin_line),
         cmocka_unit_test(test_the_encoder_is_the_limit),
         cmocka_unit_test(test_a_line_that_is_fast_again),
+        cmocka_unit_test(test_the_encoder_hides_a_better_line),
         cmocka_unit_test(test_pauses_and_losses_are_no_thin_line),
         cmocka_unit_test(test_what_was_known_before),
         cmocka_unit_test(test_effort),
