@@ -195,7 +195,7 @@ static void took_down(struct lanes *l, const struct lane_event *e)
     int64_t now = clock_mono();
     bool was_up = s->up;
     end_lane(l, e->lane);
-    s->due_mono = lanes_next_try(s, e, now);
+    s->due_mono = lanes_next_try(l, s, e, now);
     s->up_mono = 0;
     /* Refused in the middle of the greeting: perhaps too many at once. */
     if (!was_up && e->reached && l->at_once > 1)

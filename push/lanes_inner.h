@@ -49,7 +49,7 @@ void lanes_start(struct lanes *l);
  * told may be in the middle of something else. */
 void lanes_end_spare(struct lanes *l);
 /* When a lane that has gone down may be started again (clock_mono). */
-int64_t lanes_next_try(struct slot *s, const struct lane_event *e, int64_t now);
+int64_t lanes_next_try(const struct lanes *l, struct slot *s, const struct lane_event *e, int64_t now);
 bool lanes_any_stalled(const struct lanes *l);
 
 #endif

@@ -167,14 +167,18 @@ void lanes_start(struct lanes *l)
     loop_timer_set(l->timer, next == INT64_MAX ? -1 : (next - now) / NS_PER_MS + 1, 0);
 }
 
-/* One whose knocks nobody answered has waited long enough by that. */
-int64_t lanes_next_try(struct slot *s, const struct lane_event *e, int64_t now)
+/* A knock at a door that is shut costs a packet and its answer: the next one is due as it were had
+ * nobody answered, which has taken long enough by itself. Who was let in and sent away backs off. */
+int64_t lanes_next_try(const struct lanes *l, struct slot *s, const struct lane_event *e, int64_t now)
 {
+    int64_t knock = knock_ms(l, now);
     if (s->up_mono && now - s->up_mono > SETTLED_NS)
         s->failures = 0;
     if (e->why.grade == ST_REJECT)
         return now + HUMAN_RETRY_MS * NS_PER_MS;
     if (!e->reached && now - s->begun_mono > PATIENT_NS)
         return now;
+    if (!e->reached)
+        return now + (knock + knock / 4 * (random_number() % 1001) / 1000) * NS_PER_MS;
     return now + lanes_backoff_ms(s->failures++, random_number()) * NS_PER_MS;
 }

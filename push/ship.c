@@ -139,6 +139,11 @@ static void on_refused(struct shipment *p, const struct lane_event *e)
         p->phase = PHASE_FLOW; /* too early: again when all has been acknowledged */
         return;
     }
+    if (e->asked == LANE_COMMIT && e->why.grade == ST_WAIT && !p->asked) {
+        p->phase = PHASE_ASK;
+        p->asked = true;
+        return;
+    }
     p->phase = PHASE_HALTED;
     p->o.refused(p->o.ctx, &e->why);
 }

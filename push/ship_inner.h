@@ -31,6 +31,7 @@ struct shipment {
     int asking;      /* the lane that was asked what of the doubtful has arrived; -1: none */
     bool early;      /* committed before the last answers were there, */
     bool tried;      /* which is tried once */
+    bool asked;      /* once more what the far end holds: it lacks what it had acknowledged */
     unsigned opened; /* bit i: lane i knows the bundle */
     int fd;
     struct flight *flights;

@@ -188,7 +188,7 @@ damage() { # damage WHAT COMMAND...: cut off, do that to the map ($1) and part (
     check "$what: there is a map to damage" test -s "$(map)"
     "$@" "$(map)" "$(map | sed 's/map$/part/')"
     serve
-    eventually "$what: delivered" 40 arrived "$name"
+    eventually "$what: delivered" 25 arrived "$name"
     bundle_is_whole "$name"
 }
 middle() { printf 'XXXXXXXXXXXX' | dd of="$1" bs=1 seek=$((96 + 3 * 32 + 10)) conv=notrunc status=none; }
@@ -204,6 +204,17 @@ says "whose digest was found wrong" "$NEAR/push.log" 'SHA-256 differs'
 same "nothing is left in incoming" "$(find "$STORE/incoming" -name '*.part' -o -name '*.map' | wc -l)" 0
 stop push
 stop relay
+
+# ---- no sshd at all for a while: a closed door is knocked at every second or so ----
+write_push codec.method=original
+kill_sshd
+start_push
+big
+eventually "a closed port is said" 10 grep -q "onnection refused" "$NEAR/push.log"
+sleep 8
+serve
+eventually "delivered soon after sshd is there" 5 arrived "$name"
+stop push
 
 # ---- tight servers ----
 tight() { # tight WHAT LINE...
