@@ -36,9 +36,6 @@ enum status htj2k_lines(const unsigned char *bytes, size_t len, uint32_t width, 
                                             struct fault *why),
                         void *ctx, struct fault *why);
 
-/* Can the steps of this image be shaped? (16 bits, sides of 64 to 32768.) */
-bool htj2k_can_shape(const struct j2k_shape *s);
-
 /* Appends the codestream of img with the three steps of o->step; s->offset is set already. REJECT
  * when the values' range is too large for steps so fine. */
 enum status htj2k_shaped(const struct fits_image *img, const struct j2k_shape *s,

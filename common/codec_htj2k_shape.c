@@ -12,16 +12,8 @@
 #define VECTORISE
 #endif
 
-#define SIDE_MAX 32768  /* one precinct a resolution */
 #define LOW_BITS 3      /* more bits for the low bands, which are averages */
 #define MAGNITUDE 1.0e6 /* OpenJPH 0.9 decodes 20 bits */
-
-bool htj2k_can_shape(const struct j2k_shape *s)
-{
-    uint32_t least = s->width < s->height ? s->width : s->height;
-    uint32_t most = s->width < s->height ? s->height : s->width;
-    return s->bits == 16 && least >= J2K_LOSSY_SIDE && most <= SIDE_MAX;
-}
 
 /* ---- low bands ---- */
 

@@ -213,7 +213,10 @@ big
 eventually "a closed port is said" 10 grep -q "onnection refused" "$NEAR/push.log"
 sleep 8
 serve
-eventually "delivered soon after sshd is there" 5 arrived "$name"
+back=$(date +%s)
+eventually "delivered when sshd is there" 30 arrived "$name"
+again=$(($(date -d "$(grep 'connected to' "$NEAR/push.log" | tail -1 | cut -d' ' -f1)" +%s) - back))
+check "after a knock $again s later" test "$again" -le 3
 stop push
 
 # ---- tight servers ----
