@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "common/loop.h"
@@ -26,18 +27,72 @@ static bool has_line(const char *text, const char *line, size_t len)
     return false;
 }
 
+/* The length of the line that begins at `at`, with its end. */
+static size_t line_at(const char *text, size_t len, size_t at)
+{
+    size_t n = strcspn(text + at, "\n") + 1;
+    return at + n > len ? len - at : n;
+}
+
 static void show_changes(struct watching *w, const char *text, size_t len)
 {
     for (size_t at = 0; at < len;) {
-        size_t n = strcspn(text + at, "\n") + 1;
-        if (at + n > len)
-            n = len - at;
+        size_t n = line_at(text, len, at);
         if (!w->before || !has_line(w->before, text + at, n))
             fwrite(text + at, 1, n, stdout);
         at += n;
     }
     free(w->before);
     w->before = strndup(text, len);
+}
+
+/* How many of the screen's lines this line (len bytes with its end) takes. */
+static int height(size_t len, int columns)
+{
+    return len <= 2 || columns <= 0 ? 1 : (int)((len - 2) / (size_t)columns) + 1;
+}
+
+static int whole_height(const char *text, size_t len, int columns)
+{
+    int rows = 0;
+    for (size_t at = 0, n; at < len; at += n) {
+        n = line_at(text, len, at);
+        rows += height(n, columns);
+    }
+    return rows;
+}
+
+/* What is higher than the screen loses its middle: its head says what it is, and what needs a human
+ * stands last. `spare` lines stay free. */
+static void show_on_screen(const char *text, size_t len, int spare)
+{
+    struct winsize size = {0};
+    int skipped = 0, used = 0;
+    size_t at = 0, n;
+    ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
+    int room = size.ws_row - spare, left = whole_height(text, len, size.ws_col);
+    if (size.ws_row == 0 || left <= room) {
+        fwrite(text, 1, len, stdout);
+        return;
+    }
+    for (; at < len; at += n) {
+        n = line_at(text, len, at);
+        int rows = height(n, size.ws_col);
+        if (used + rows > room / 2)
+            break;
+        fwrite(text + at, 1, n, stdout);
+        used += rows;
+        left -= rows;
+    }
+    for (; at < len && left > room - used - 1; at += n) {
+        n = line_at(text, len, at);
+        left -= height(n, size.ws_col);
+        skipped++;
+    }
+    printf("... %d line%s between do not fit on this screen\n", skipped,
+           skipped == 1 ? "" : "s");
+    if (at < len)
+        fwrite(text + at, 1, len - at, stdout);
 }
 
 static void show(struct watching *w, const char *text, size_t len, const struct fault *why)
@@ -48,6 +103,8 @@ static void show(struct watching *w, const char *text, size_t len, const struct 
         fputs("\033[H\033[J", stdout);
     if (changes && why->grade == ST_OK)
         show_changes(w, text, len);
+    else if (terminal)
+        show_on_screen(text, len, why->grade == ST_OK ? 1 : 3);
     else if (!changes && (why->grade == ST_OK || !plain))
         fwrite(text, 1, len, stdout);
     if (!terminal && !plain && !changes)

@@ -1,5 +1,6 @@
 /* A table drawn again and again until SIGINT or SIGTERM: `status --watch` of both agents, and
- * `status --follow`. Runs a loop of its own on the calling thread. */
+ * `status --follow`. On a terminal what is too high for it loses lines in its middle, and says how
+ * many. Runs a loop of its own on the calling thread. */
 #ifndef SKYFERRY_REDRAW_H
 #define SKYFERRY_REDRAW_H
 
