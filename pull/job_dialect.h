@@ -1,5 +1,5 @@
 /* What differs between batch systems, one row each: how their programs are called and what their
- * answers mean. Pure: takes and gives values, asks nobody, keeps nothing; job_slurm_*.c calls
+ * answers mean. Pure: takes and gives values, asks nobody, keeps nothing; job_batch_*.c calls
  * the programs and decides. Answers are read as hostile input: cut to size, never trusted to be
  * whole. Calls are argument vectors; the caller frees them with command_free. */
 #ifndef SKYFERRY_PULL_JOB_DIALECT_H

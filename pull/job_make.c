@@ -9,7 +9,7 @@
 #include "pull/flow.h"
 #include "pull/job_files.h"
 #include "pull/job_inner.h"
-#include "pull/job_slurm.h"
+#include "pull/job_batch.h"
 #include "pull/visit.h"
 
 #define AUTO_LEAST 4 /* ccds: a second to begin a job on a node, a few to work on a ccd */
@@ -113,7 +113,7 @@ static void write_script(struct agent *a, const struct exposure *x, int first)
     if (st == ST_OK) {
         pull_text(folder, sizeof folder, "%s/%.*s", a->s.root,
                   (int)(fs_basename(j.folder) - j.folder) - 1, j.folder);
-        st = slurm_script(&a->s, folder, first, "dry-run", path, &why);
+        st = batch_script(&a->s, folder, first, "dry-run", path, &why);
     }
     if (st == ST_OK)
         log_info(AT(.stage = "job", .exposure = x->name), "the batch script is %s", path);

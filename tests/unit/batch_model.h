@@ -16,7 +16,7 @@
 #include "common/clock.h"
 #include "common/fsutil.h"
 #include "common/log.h"
-#include "pull/job_slurm.h"
+#include "pull/job_batch.h"
 #include "tests/unit/scratch.h"
 
 #define MODEL_ARRAYS 256
@@ -401,12 +401,12 @@ static inline void model_step(void)
 }
 
 /* The daemon that called them is dead: they go on, and nobody hears of it. */
-static inline void model_orphan(struct slurm *q)
+static inline void model_orphan(struct batch *q)
 {
     for (int i = 0; i < MODEL_CALLS; i++)
         model.calls[i].done = NULL;
     q->query = q->probe = q->cancel = NULL;
-    for (struct slurm_array *a = q->arrays; a; a = a->next)
+    for (struct batch_array *a = q->arrays; a; a = a->next)
         a->sbatch = NULL;
 }
 

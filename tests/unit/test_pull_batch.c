@@ -7,7 +7,7 @@
 static struct scratch dir;
 static struct pull_settings s;
 static struct loop *loop;
-static struct slurm *q;
+static struct batch *q;
 static struct fault why;
 
 /* ---- the daemon: what job.c and the catalogue keep of a job ---- */
@@ -48,7 +48,7 @@ static void open_daemon(void)
     struct job_runner *r;
     const struct job_runner_row *row = model.pbs ? &job_pbs : &job_slurm;
     assert_int_equal(row->open(loop, wake, NULL, &r, &why), ST_OK);
-    q = (struct slurm *)r;
+    q = (struct batch *)r;
     q->now = model_now;
     q->call = model_call;
     for (int i = 0; i < JOBS; i++) {
@@ -102,7 +102,7 @@ static void seconds(int n)
 {
     for (; n > 0; n--) {
         model_step();
-        slurm_tick(q);
+        batch_tick(q);
         take_ends();
     }
 }
@@ -368,9 +368,9 @@ static void a_claim_counts_while_a_submission_is_due(void **state)
     start(false);
     model.next = TAKEN_DIED;
     begin(0, false);
-    while (q->arrays->phase != SLURM_UNSURE)
+    while (q->arrays->phase != BATCH_UNSURE)
         seconds(1);
-    q->arrays->phase = SLURM_DUE; /* the queue said twice that it has it not */
+    q->arrays->phase = BATCH_DUE; /* the queue said twice that it has it not */
     q->arrays->due = (model.now + 20) * NS_PER_S;
     until(DONE, 0, 2, 200);
     assert_int_equal(model.submissions, 1);
@@ -384,10 +384,10 @@ static void what_is_cancelled_before_it_is_sent_never_runs(void **state)
         start(pbs);
         model.next = TAKEN_LATER;
         begin(0, false);
-        while (q->arrays->phase != SLURM_UNSURE)
+        while (q->arrays->phase != BATCH_UNSURE)
             seconds(1);
         if (pbs)
-            q->arrays->phase = SLURM_DUE;
+            q->arrays->phase = BATCH_DUE;
         q->arrays->due = (model.now + 500) * NS_PER_S;
         q->base.row->cancel(&q->base, 1);
         q->base.row->cancel(&q->base, 2);

@@ -1,5 +1,5 @@
 /* Orders in, ends out: the tasks of every array, what their folders tell, and the clock. */
-#include "pull/job_slurm.h"
+#include "pull/job_batch.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@
 
 /* ---- what is told of a task ---- */
 
-void slurm_task_name(const struct slurm_array *a, const struct slurm_task *t, char out[BATCH_ID])
+void batch_task_name(const struct batch_array *a, const struct batch_task *t, char out[BATCH_ID])
 {
     if (t->claimed[0])
         pull_text(out, BATCH_ID, "%s", t->claimed);
@@ -26,7 +26,7 @@ void slurm_task_name(const struct slurm_array *a, const struct slurm_task *t, ch
         a->owner->dialect->task_name(a->id, t->number, out);
 }
 
-void slurm_news(struct slurm_task *t, const char *state, const char *node)
+void batch_news(struct batch_task *t, const char *state, const char *node)
 {
     if (strcmp(t->end.state, state) == 0 && (!node[0] || strcmp(t->end.node, node) == 0))
         return;
@@ -36,7 +36,7 @@ void slurm_news(struct slurm_task *t, const char *state, const char *node)
     t->news = true;
 }
 
-void slurm_waits(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said)
+void batch_waits(struct batch_array *a, struct batch_task *t, const struct batch_said *said)
 {
     const char *why = said->turn || t->claimed[0] ? "" : said->reason;
     if (strcmp(t->waits, why) == 0)
@@ -49,7 +49,7 @@ void slurm_waits(struct slurm_array *a, struct slurm_task *t, const struct batch
                  a->owner->dialect->system, why);
 }
 
-void slurm_ended(struct slurm *q, struct slurm_task *t)
+void batch_ended(struct batch *q, struct batch_task *t)
 {
     t->ended = true;
     t->end.cancelled = t->cancelled;
@@ -57,34 +57,34 @@ void slurm_ended(struct slurm *q, struct slurm_task *t)
     q->wake(q->ctx);
 }
 
-void slurm_withdraw(struct slurm_array *a, struct slurm_task *t)
+void batch_withdraw(struct batch_array *a, struct batch_task *t)
 {
     task_withdraw(t->folder, a->key);
-    slurm_read(a, t);
+    batch_read(a, t);
     if (!t->ended && !t->claimed[0])
-        slurm_ended(a->owner, t);
+        batch_ended(a->owner, t);
 }
 
-void slurm_soon(struct slurm *q)
+void batch_soon(struct batch *q)
 {
     loop_timer_set(q->tick, SOON_MS, TICK_MS);
 }
 
 /* A claim tells that Slurm took the array, and an end that was not forced from outside is one. */
-void slurm_read(struct slurm_array *a, struct slurm_task *t)
+void batch_read(struct batch_array *a, struct batch_task *t)
 {
     struct task_report r;
     char id[BATCH_ID];
     if (t->ended || !t->released || !task_look(t->folder, a->key, &r))
         return;
     pull_text(t->claimed, sizeof t->claimed, "%s", r.batch);
-    if (a->phase != SLURM_GATHERING && a->phase != SLURM_QUEUED && r.batch[0]) {
+    if (a->phase != BATCH_GATHERING && a->phase != BATCH_QUEUED && r.batch[0]) {
         a->owner->dialect->array_name(r.batch, id);
-        slurm_known(a, id);
+        batch_known(a, id);
     }
     /* Told once: after that the queue may know better (suspended, put back). */
     if (r.ended_ns == 0 && t->end.started_ns != r.started_ns)
-        slurm_news(t, "RUNNING", r.node);
+        batch_news(t, "RUNNING", r.node);
     t->end.started_ns = r.started_ns;
     if (r.ended_ns == 0 || (r.stopped && !r.ok))
         return;
@@ -92,36 +92,36 @@ void slurm_read(struct slurm_array *a, struct slurm_task *t)
     t->end.exit_status = r.exit_status;
     t->end.ended_ns = r.ended_ns;
     pull_text(t->end.words, sizeof t->end.words, "%s", r.words);
-    slurm_news(t, r.ok ? "COMPLETED" : "FAILED", r.node);
-    slurm_ended(a->owner, t);
+    batch_news(t, r.ok ? "COMPLETED" : "FAILED", r.node);
+    batch_ended(a->owner, t);
 }
 
 /* ---- the clock ---- */
 
-static void free_array(struct slurm_array *a)
+static void free_array(struct batch_array *a)
 {
     tool_drop(&a->sbatch);
     while (a->tasks) {
-        struct slurm_task *gone = a->tasks;
+        struct batch_task *gone = a->tasks;
         a->tasks = gone->next;
         free(gone);
     }
     free(a);
 }
 
-static bool all_taken(const struct slurm_array *a)
+static bool all_taken(const struct batch_array *a)
 {
-    for (const struct slurm_task *t = a->tasks; t; t = t->next)
+    for (const struct batch_task *t = a->tasks; t; t = t->next)
         if (!t->taken)
             return false;
     return true;
 }
 
-static void forget_finished(struct slurm *q)
+static void forget_finished(struct batch *q)
 {
-    for (struct slurm_array **p = &q->arrays; *p;) {
-        struct slurm_array *a = *p;
-        if (a->phase == SLURM_GATHERING || a->sbatch || q->probed == a ||
+    for (struct batch_array **p = &q->arrays; *p;) {
+        struct batch_array *a = *p;
+        if (a->phase == BATCH_GATHERING || a->sbatch || q->probed == a ||
             q->sought == a || !all_taken(a)) {
             p = &a->next;
             continue;
@@ -131,60 +131,60 @@ static void forget_finished(struct slurm *q)
     }
 }
 
-static bool has_news(const struct slurm *q)
+static bool has_news(const struct batch *q)
 {
-    for (const struct slurm_array *a = q->arrays; a; a = a->next)
-        for (const struct slurm_task *t = a->tasks; t; t = t->next)
+    for (const struct batch_array *a = q->arrays; a; a = a->next)
+        for (const struct batch_task *t = a->tasks; t; t = t->next)
             if (t->news || (t->ended && !t->taken))
                 return true;
     return false;
 }
 
 /* The folders of one array in so many are looked at in this tick. */
-static int64_t turns(const struct slurm *q)
+static int64_t turns(const struct batch *q)
 {
     int64_t tasks = 1;
-    for (const struct slurm_array *a = q->arrays; a; a = a->next)
-        for (const struct slurm_task *t = a->tasks; t; t = t->next)
+    for (const struct batch_array *a = q->arrays; a; a = a->next)
+        for (const struct batch_task *t = a->tasks; t; t = t->next)
             tasks += !t->ended;
     return 1 + tasks / q->looks;
 }
 
-static void read_folders(struct slurm_array *a)
+static void read_folders(struct batch_array *a)
 {
-    for (struct slurm_task *t = a->tasks; t; t = t->next) {
+    for (struct batch_task *t = a->tasks; t; t = t->next) {
         a->owner->looked += !t->ended;
-        slurm_read(a, t);
+        batch_read(a, t);
     }
 }
 
 /* A few at a time; while it does not go, one tries for all. */
-static bool may_submit(const struct slurm *q)
+static bool may_submit(const struct batch *q)
 {
     int count = 0;
-    for (const struct slurm_array *a = q->arrays; a; a = a->next)
+    for (const struct batch_array *a = q->arrays; a; a = a->next)
         count += a->sbatch != NULL;
     return count < (q->refused ? 1 : SUBMITTING_MOST);
 }
 
 /* The newest exposure's array is the first of the list. */
-void slurm_tick(struct slurm *q)
+void batch_tick(struct batch *q)
 {
     int64_t now = q->now(), of = turns(q);
     q->ticks++;
-    for (struct slurm_array *a = q->arrays; a; a = a->next) {
-        if (a->phase == SLURM_GATHERING)
-            a->phase = SLURM_DUE;
-        bool submits = a->phase == SLURM_DUE && now >= a->due && may_submit(q);
+    for (struct batch_array *a = q->arrays; a; a = a->next) {
+        if (a->phase == BATCH_GATHERING)
+            a->phase = BATCH_DUE;
+        bool submits = a->phase == BATCH_DUE && now >= a->due && may_submit(q);
         if (submits || (q->ticks + a->serial) % of == 0)
             read_folders(a);
-        if (submits && a->phase == SLURM_DUE && gate_lets_submit(q->gate, a->let)) {
+        if (submits && a->phase == BATCH_DUE && gate_lets_submit(q->gate, a->let)) {
             a->let = 0;
-            slurm_submit(a);
+            batch_submit(a);
         }
     }
     forget_finished(q);
-    slurm_ask(q);
+    batch_ask(q);
     if (has_news(q))
         q->wake(q->ctx);
     if (!q->arrays)
@@ -193,14 +193,14 @@ void slurm_tick(struct slurm *q)
 
 static void on_tick(void *ctx)
 {
-    slurm_tick(ctx);
+    batch_tick(ctx);
 }
 
 /* ---- the row's functions ---- */
 
-static struct slurm_array *new_array(struct slurm *q, const struct job_order *o)
+static struct batch_array *new_array(struct batch *q, const struct job_order *o)
 {
-    struct slurm_array *a = calloc(1, sizeof *a);
+    struct batch_array *a = calloc(1, sizeof *a);
     if (!a)
         return NULL;
     a->owner = q;
@@ -214,9 +214,9 @@ static struct slurm_array *new_array(struct slurm *q, const struct job_order *o)
     return a;
 }
 
-static struct slurm_task *add_task(struct slurm_array *a, const struct job_order *o)
+static struct batch_task *add_task(struct batch_array *a, const struct job_order *o)
 {
-    struct slurm_task *t = calloc(1, sizeof *t), **last = &a->tasks;
+    struct batch_task *t = calloc(1, sizeof *t), **last = &a->tasks;
     if (!t)
         return NULL;
     t->id = o->id;
@@ -231,23 +231,23 @@ static struct slurm_task *add_task(struct slurm_array *a, const struct job_order
     return t;
 }
 
-static struct slurm_array *by_key(struct slurm *q, const char *key)
+static struct batch_array *by_key(struct batch *q, const char *key)
 {
-    struct slurm_array *a = q->arrays;
+    struct batch_array *a = q->arrays;
     while (a && strcmp(a->key, key) != 0)
         a = a->next;
     return a;
 }
 
-static enum status slurm_order(struct job_runner *r, const struct job_order *o,
+static enum status batch_order(struct job_runner *r, const struct job_order *o,
                                char handle[JOB_HANDLE], struct fault *why)
 {
-    struct slurm *q = (struct slurm *)r;
+    struct batch *q = (struct batch *)r;
     enum status st = ST_OK;
     q->s = o->settings;
     q->gate = o->gate;
-    struct slurm_array *a = q->arrays;
-    while (a && (a->phase != SLURM_GATHERING || a->group != o->group))
+    struct batch_array *a = q->arrays;
+    while (a && (a->phase != BATCH_GATHERING || a->group != o->group))
         a = a->next;
     if (!a && !(a = new_array(q, o)))
         return fault(why, ST_RETRY, "out of memory");
@@ -260,14 +260,14 @@ static enum status slurm_order(struct job_runner *r, const struct job_order *o,
         st = fault(why, ST_RETRY, "out of memory");
     if (st == ST_OK)
         pull_text(handle, JOB_HANDLE, "%s %s", q->dialect->name, a->key);
-    slurm_soon(q); /* also to forget an array that nothing joined */
+    batch_soon(q); /* also to forget an array that nothing joined */
     return st;
 }
 
-static struct slurm_task *find(struct slurm *q, int64_t id, struct slurm_array **array)
+static struct batch_task *find(struct batch *q, int64_t id, struct batch_array **array)
 {
-    for (struct slurm_array *a = q->arrays; a; a = a->next)
-        for (struct slurm_task *t = a->tasks; t; t = t->next)
+    for (struct batch_array *a = q->arrays; a; a = a->next)
+        for (struct batch_task *t = a->tasks; t; t = t->next)
             if (t->id == id && !t->taken) {
                 *array = a;
                 return t;
@@ -275,24 +275,24 @@ static struct slurm_task *find(struct slurm *q, int64_t id, struct slurm_array *
     return NULL;
 }
 
-static void slurm_release(struct job_runner *r, int64_t id)
+static void batch_release(struct job_runner *r, int64_t id)
 {
-    struct slurm *q = (struct slurm *)r;
-    struct slurm_array *a;
-    struct slurm_task *t = find(q, id, &a);
+    struct batch *q = (struct batch *)r;
+    struct batch_array *a;
+    struct batch_task *t = find(q, id, &a);
     if (t)
         t->released = true;
 }
 
-static bool slurm_poll(struct job_runner *r, struct job_end *out)
+static bool batch_poll(struct job_runner *r, struct job_end *out)
 {
-    struct slurm *q = (struct slurm *)r;
-    for (struct slurm_array *a = q->arrays; a; a = a->next)
-        for (struct slurm_task *t = a->tasks; t; t = t->next) {
+    struct batch *q = (struct batch *)r;
+    for (struct batch_array *a = q->arrays; a; a = a->next)
+        for (struct batch_task *t = a->tasks; t; t = t->next) {
             if (t->taken || !(t->ended || t->news))
                 continue;
             if (a->id[0])
-                slurm_task_name(a, t, t->end.batch);
+                batch_task_name(a, t, t->end.batch);
             if (!t->ended)
                 pull_text(t->end.words, sizeof t->end.words, "%s",
                           a->trouble[0] ? a->trouble : t->waits);
@@ -305,65 +305,65 @@ static bool slurm_poll(struct job_runner *r, struct job_end *out)
     return false;
 }
 
-static void slurm_cancel(struct job_runner *r, int64_t id)
+static void batch_cancel(struct job_runner *r, int64_t id)
 {
-    struct slurm *q = (struct slurm *)r;
-    struct slurm_array *a;
-    struct slurm_task *t = find(q, id, &a);
+    struct batch *q = (struct batch *)r;
+    struct batch_array *a;
+    struct batch_task *t = find(q, id, &a);
     if (!t || t->ended)
         return;
     t->cancelled = true;
-    if (a->phase <= SLURM_DUE)
-        slurm_withdraw(a, t); /* it was not submitted */
-    slurm_soon(q);
+    if (a->phase <= BATCH_DUE)
+        batch_withdraw(a, t); /* it was not submitted */
+    batch_soon(q);
 }
 
 /* Only what another runner left may come here: ours is adopted. */
-static void slurm_bury(struct job_runner *r, const char *handle, const char *job_file)
+static void batch_bury(struct job_runner *r, const char *handle, const char *job_file)
 {
     job_local.bury(r, handle, job_file);
 }
 
-static enum status slurm_adopt(struct job_runner *r, const struct job_order *o,
+static enum status batch_adopt(struct job_runner *r, const struct job_order *o,
                                const char *handle, const char *batch, struct fault *why)
 {
-    struct slurm *q = (struct slurm *)r;
+    struct batch *q = (struct batch *)r;
     const char *key = handle + strlen(q->dialect->name) + 1;
     q->s = o->settings;
     q->gate = o->gate;
-    struct slurm_array *a = by_key(q, key);
+    struct batch_array *a = by_key(q, key);
     if (!a && !(a = new_array(q, o)))
         return fault(why, ST_FATAL, "out of memory");
-    struct slurm_task *t = add_task(a, o);
+    struct batch_task *t = add_task(a, o);
     if (!t)
         return fault(why, ST_FATAL, "out of memory");
     t->released = true;
     pull_text(a->key, sizeof a->key, "%s", key);
-    a->phase = a->id[0] ? SLURM_QUEUED : SLURM_UNSURE;
+    a->phase = a->id[0] ? BATCH_QUEUED : BATCH_UNSURE;
     a->since = q->now() + (q->s->slurm.call_seconds + MARGIN_S) * NS_PER_S;
     if (batch[0] && !a->id[0]) {
         q->dialect->array_name(batch, a->id);
-        a->phase = SLURM_QUEUED;
+        a->phase = BATCH_QUEUED;
     }
-    slurm_soon(q);
+    batch_soon(q);
     return ST_OK;
 }
 
-static void slurm_close(struct job_runner **r)
+static void batch_close(struct job_runner **r)
 {
-    struct slurm *q = (struct slurm *)*r;
+    struct batch *q = (struct batch *)*r;
     if (!q)
         return;
     tool_drop(&q->query);
     tool_drop(&q->probe);
     tool_drop(&q->cancel);
     while (q->arrays) {
-        struct slurm_array *gone = q->arrays;
+        struct batch_array *gone = q->arrays;
         q->arrays = gone->next;
         free_array(gone);
     }
     while (q->lost) {
-        struct slurm_lost *gone = q->lost;
+        struct batch_lost *gone = q->lost;
         q->lost = gone->next;
         free(gone);
     }
@@ -375,7 +375,7 @@ static void slurm_close(struct job_runner **r)
 static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
                               struct job_runner **out, struct fault *why)
 {
-    struct slurm *q = calloc(1, sizeof *q);
+    struct batch *q = calloc(1, sizeof *q);
     if (q)
         q->tick = loop_timer_new(loop, on_tick, q);
     if (!q || !q->tick) {
@@ -400,15 +400,15 @@ static enum status pbs_open(struct loop *loop, void (*wake)(void *ctx), void *ct
     enum status st = slurm_open(loop, wake, ctx, out, why);
     if (st != ST_OK)
         return st;
-    struct slurm *q = (struct slurm *)*out;
+    struct batch *q = (struct batch *)*out;
     q->base.row = &job_pbs;
     q->dialect = &dialect_pbs;
     return ST_OK;
 }
 
-const struct job_runner_row job_slurm = {"slurm",    slurm_open,   slurm_order, slurm_release,
-                                         slurm_poll, slurm_cancel, slurm_bury,  slurm_close,
-                                         slurm_adopt};
-const struct job_runner_row job_pbs = {"pbs",      pbs_open,     slurm_order, slurm_release,
-                                       slurm_poll, slurm_cancel, slurm_bury,  slurm_close,
-                                       slurm_adopt};
+const struct job_runner_row job_slurm = {"slurm",    slurm_open,   batch_order, batch_release,
+                                         batch_poll, batch_cancel, batch_bury,  batch_close,
+                                         batch_adopt};
+const struct job_runner_row job_pbs = {"pbs",      pbs_open,     batch_order, batch_release,
+                                       batch_poll, batch_cancel, batch_bury,  batch_close,
+                                       batch_adopt};

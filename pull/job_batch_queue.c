@@ -7,7 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "pull/job_slurm.h"
+#include "pull/job_batch.h"
 #include "pull/task_files.h"
 
 #define CANCEL_AGAIN 3 /* intervals of questions */
@@ -20,12 +20,12 @@
 /* ---- the end of a task that its own folder does not tell ---- */
 
 /* What is known in words: "Slurm's job 12_1: TIMEOUT, TimeLimit". */
-static void describe(const struct slurm_array *a, struct slurm_task *t,
+static void describe(const struct batch_array *a, struct batch_task *t,
                      const struct batch_said *said, const struct task_report *told)
 {
     const struct batch_dialect *d = a->owner->dialect;
     char job[BATCH_ID];
-    slurm_task_name(a, t, job);
+    batch_task_name(a, t, job);
     const char *state = said->state[0] ? said->state
                                        : "not known any more, and it left no word of its end";
     bool fine = said->exit_status == 0 && !told->ended_ns && said->state[0];
@@ -46,7 +46,7 @@ static void describe(const struct slurm_array *a, struct slurm_task *t,
 }
 
 /* It may have ended well, and its word of that only be seen late; not for ever. */
-static bool may_be_late(struct slurm *q, struct slurm_task *t, const struct batch_said *said)
+static bool may_be_late(struct batch *q, struct batch_task *t, const struct batch_said *said)
 {
     bool well = strncmp(said->state, "COMPLETED", 9) == 0 || strcmp(said->state, "FINISHED") == 0;
     if (t->cancelled || (said->state[0] && !(well && said->exit_status == 0)))
@@ -57,22 +57,22 @@ static bool may_be_late(struct slurm *q, struct slurm_task *t, const struct batc
 }
 
 /* Lost with its node; a job that takes its nodes down with it is not begun for ever. */
-static bool was_lost(struct slurm *q, const struct slurm_task *t, const struct batch_said *said)
+static bool was_lost(struct batch *q, const struct batch_task *t, const struct batch_said *said)
 {
     if (strncmp(said->state, "NODE_FAIL", 9) != 0 && strncmp(said->state, "BOOT_FAIL", 9) != 0)
         return false;
-    struct slurm_lost *l = q->lost;
+    struct batch_lost *l = q->lost;
     while (l && l->id != t->id)
         l = l->next;
     if (!l && (l = calloc(1, sizeof *l))) {
-        *l = (struct slurm_lost){q->lost, t->id, 0};
+        *l = (struct batch_lost){q->lost, t->id, 0};
         q->lost = l;
     }
     return l && ++l->count <= LOST_MOST;
 }
 
 /* Not the job's own doing: it waits again, and no attempt is counted. */
-static bool is_no_fault(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said,
+static bool is_no_fault(struct batch_array *a, struct batch_task *t, const struct batch_said *said,
                         bool told)
 {
     struct log_at at = {.stage = "job", .exposure = a->name};
@@ -90,13 +90,13 @@ static bool is_no_fault(struct slurm_array *a, struct slurm_task *t, const struc
     return true;
 }
 
-static void judge(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said)
+static void judge(struct batch_array *a, struct batch_task *t, const struct batch_said *said)
 {
     struct task_report r = {0};
     char asked[BATCH_ID], name[BATCH_ID];
-    slurm_task_name(a, t, asked);
-    slurm_read(a, t);
-    slurm_task_name(a, t, name);
+    batch_task_name(a, t, asked);
+    batch_read(a, t);
+    batch_task_name(a, t, name);
     /* Another submission of this array may have it: then that one is asked after. */
     if (t->ended || strcmp(asked, name) != 0 || may_be_late(a->owner, t, said))
         return;
@@ -106,11 +106,11 @@ static void judge(struct slurm_array *a, struct slurm_task *t, const struct batc
     t->end.started_ns = r.started_ns ? r.started_ns : said->started_ns;
     t->end.ended_ns = r.ended_ns ? r.ended_ns : said->ended_ns;
     t->end.exit_status = r.ended_ns ? r.exit_status : said->exit_status;
-    slurm_news(t, said->state[0] ? said->state : "UNKNOWN", said->node);
+    batch_news(t, said->state[0] ? said->state : "UNKNOWN", said->node);
     describe(a, t, said, &r);
     if (is_no_fault(a, t, said, told))
         t->cancelled = true;
-    slurm_ended(a->owner, t);
+    batch_ended(a->owner, t);
 }
 
 /* ---- probes ---- */
@@ -118,12 +118,12 @@ static void judge(struct slurm_array *a, struct slurm_task *t, const struct batc
 static void on_probe(void *ctx, const struct tool_end *end);
 
 /* False: there is nothing more to ask, or the program could not be begun. */
-static bool begin_probe(struct slurm *q)
+static bool begin_probe(struct batch *q)
 {
     char task[BATCH_ID];
     struct command c = {0};
     struct fault why;
-    slurm_task_name(q->probed, q->probed_task, task);
+    batch_task_name(q->probed, q->probed_task, task);
     q->probe_with->call(task, &c);
     struct tool_order o = {c.argv, q->s->slurm.call_seconds, on_probe, q};
     bool ok = c.argc > 0 && q->call(q->loop, &o, &q->probe, &why) == ST_OK;
@@ -131,10 +131,10 @@ static bool begin_probe(struct slurm *q)
     return ok;
 }
 
-static void end_probe(struct slurm *q, const struct batch_said *said)
+static void end_probe(struct batch *q, const struct batch_said *said)
 {
-    struct slurm_array *a = q->probed;
-    struct slurm_task *t = q->probed_task;
+    struct batch_array *a = q->probed;
+    struct batch_task *t = q->probed_task;
     q->probed = NULL;
     t->strange = 0;
     if (said && !t->ended)
@@ -143,9 +143,9 @@ static void end_probe(struct slurm *q, const struct batch_said *said)
 
 /* The queue does not know it; accounting, say, calls it running: for ever, perhaps, when the
  * controller has lost it. */
-static bool is_lost(struct slurm *q)
+static bool is_lost(struct batch *q)
 {
-    struct slurm_task *t = q->probed_task;
+    struct batch_task *t = q->probed_task;
     if (q->probe_with == q->dialect->probes)
         return false;
     if (!t->doubted_since)
@@ -156,7 +156,7 @@ static bool is_lost(struct slurm *q)
 /* The next one answers where this one does not know; in the end the queue's last word holds. */
 static void on_probe(void *ctx, const struct tool_end *end)
 {
-    struct slurm *q = ctx;
+    struct batch *q = ctx;
     struct batch_said said;
     q->probe = NULL;
     enum batch_answer answer = q->probe_with->read(end->late ? -1 : end->status, end->out, end->err,
@@ -173,7 +173,7 @@ static void on_probe(void *ctx, const struct tool_end *end)
         end_probe(q, answer == BATCH_SAID && said.over ? &said : NULL);
 }
 
-static void probe(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
+static void probe(struct batch *q, struct batch_array *a, struct batch_task *t)
 {
     q->probed = a;
     q->probed_task = t;
@@ -187,7 +187,7 @@ static void probe(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
 /* ---- answers of the queue ---- */
 
 /* By the id, or by the key in comment or name, for a site may rewrite either. */
-static bool is_array(const struct slurm_array *a, const struct batch_said *said)
+static bool is_array(const struct batch_array *a, const struct batch_said *said)
 {
     static const char ours[] = "skyferry ";
     const char *other = strstr(said->sign, ours);
@@ -200,26 +200,26 @@ static bool is_array(const struct slurm_array *a, const struct batch_said *said)
 }
 
 /* Of two submissions of this array the one counts that has the task, or that we know of. */
-static bool is_task(const struct slurm_array *a, const struct slurm_task *t,
+static bool is_task(const struct batch_array *a, const struct batch_task *t,
                     const struct batch_said *said)
 {
     char ours[BATCH_ID], theirs[BATCH_ID];
     if (t->ended || (t->number != said->task && said->task != BATCH_ONLY))
         return false;
-    slurm_task_name(a, t, ours);
+    batch_task_name(a, t, ours);
     a->owner->dialect->task_name(said->array, t->number, theirs);
     return strcmp(ours, theirs) == 0;
 }
 
 static void take_said(void *ctx, const struct batch_said *said)
 {
-    struct slurm *q = ctx;
-    for (struct slurm_array *a = q->arrays; a; a = a->next) {
-        if (a->phase < SLURM_DUE || !is_array(a, said))
+    struct batch *q = ctx;
+    for (struct batch_array *a = q->arrays; a; a = a->next) {
+        if (a->phase < BATCH_DUE || !is_array(a, said))
             continue;
-        if (a->phase != SLURM_QUEUED)
-            slurm_known(a, said->array);
-        for (struct slurm_task *t = a->tasks; t; t = t->next) {
+        if (a->phase != BATCH_QUEUED)
+            batch_known(a, said->array);
+        for (struct batch_task *t = a->tasks; t; t = t->next) {
             if (!is_task(a, t, said))
                 continue;
             t->told = true;
@@ -230,50 +230,50 @@ static void take_said(void *ctx, const struct batch_said *said)
             }
             t->strange = 0;
             t->silent_since = t->doubted_since = 0;
-            slurm_waits(a, t, said);
-            slurm_news(t, said->state, t->claimed[0] ? "" : said->node); /* the claim knows */
+            batch_waits(a, t, said);
+            batch_news(t, said->state, t->claimed[0] ? "" : said->node); /* the claim knows */
         }
     }
 }
 
 /* The queue does not have it: once may be too early, twice it never came. */
-static void miss(struct slurm *q, struct slurm_array *a)
+static void miss(struct batch *q, struct batch_array *a)
 {
     if (q->asked_at <= a->since || ++a->misses < TWICE)
         return;
-    for (struct slurm_task *t = a->tasks; t; t = t->next)
+    for (struct batch_task *t = a->tasks; t; t = t->next)
         if (t->cancelled && !t->ended)
-            slurm_withdraw(a, t);
-    if (a->phase != SLURM_UNSURE || q->now() < a->due)
+            batch_withdraw(a, t);
+    if (a->phase != BATCH_UNSURE || q->now() < a->due)
         return; /* it is looked for until it may be submitted again */
-    a->phase = SLURM_DUE;
+    a->phase = BATCH_DUE;
     log_info(AT(.stage = "job", .exposure = a->name), "%s does not have its jobs: submitted again",
              q->dialect->system);
 }
 
 /* After an answer about these arrays. */
-static void weigh(struct slurm *q)
+static void weigh(struct batch *q)
 {
-    for (struct slurm_array *a = q->arrays; a; a = a->next) {
+    for (struct batch_array *a = q->arrays; a; a = a->next) {
         if (!a->asked)
             continue;
         a->asked = false;
-        if (a->phase == SLURM_UNSURE)
+        if (a->phase == BATCH_UNSURE)
             miss(q, a);
-        for (struct slurm_task *t = a->tasks; a->phase == SLURM_QUEUED && t; t = t->next) {
+        for (struct batch_task *t = a->tasks; a->phase == BATCH_QUEUED && t; t = t->next) {
             t->strange += !t->told && !t->ended;
             t->told = false;
         }
     }
 }
 
-static void end_round(struct slurm *q)
+static void end_round(struct batch *q)
 {
     q->asking = false;
     q->query_due = q->now() + (int64_t)q->s->slurm.query_seconds * NS_PER_S;
 }
 
-static void turn_deaf(struct slurm *q, const char *name, const char *words)
+static void turn_deaf(struct batch *q, const char *name, const char *words)
 {
     if (!q->deaf)
         log_warn(AT(.stage = "job"), "%s does not answer, jobs wait and what runs is still "
@@ -282,17 +282,17 @@ static void turn_deaf(struct slurm *q, const char *name, const char *words)
     end_round(q);
 }
 
-static void hear(struct slurm *q)
+static void hear(struct batch *q)
 {
     if (q->deaf)
         log_info(AT(.stage = "job"), "%s answers again", q->dialect->states_name);
     q->deaf = false;
-    slurm_soon(q);
+    batch_soon(q);
 }
 
 static void on_states(void *ctx, const struct tool_end *end)
 {
-    struct slurm *q = ctx;
+    struct batch *q = ctx;
     q->query = NULL;
     if (end->late || !q->dialect->heard(end->status, end->err)) {
         turn_deaf(q, q->dialect->states_name, end->late ? "it took too long" : end->err);
@@ -309,8 +309,8 @@ static void on_states(void *ctx, const struct tool_end *end)
 
 static void on_find(void *ctx, const struct tool_end *end)
 {
-    struct slurm *q = ctx;
-    struct slurm_array *a = q->sought;
+    struct batch *q = ctx;
+    struct batch_array *a = q->sought;
     char id[BATCH_ID];
     q->query = NULL;
     q->sought = NULL;
@@ -318,9 +318,9 @@ static void on_find(void *ctx, const struct tool_end *end)
         turn_deaf(q, "the search for a job", end->late ? "it took too long" : end->err);
         return;
     }
-    if (a->phase == SLURM_UNSURE) {
+    if (a->phase == BATCH_UNSURE) {
         if (q->dialect->read_id(end->out, id))
-            slurm_known(a, id);
+            batch_known(a, id);
         else
             miss(q, a);
     }
@@ -330,16 +330,16 @@ static void on_find(void *ctx, const struct tool_end *end)
 /* ---- what is to be asked ---- */
 
 /* Not yet asked after in this round; those of which we are not sure, or those that are known. */
-static struct slurm_array *to_ask(struct slurm *q, bool unsure)
+static struct batch_array *to_ask(struct batch *q, bool unsure)
 {
-    struct slurm_array *a = q->arrays;
+    struct batch_array *a = q->arrays;
     while (a && (a->asked_at == q->asked_at ||
-                 a->phase != (unsure ? SLURM_UNSURE : SLURM_QUEUED)))
+                 a->phase != (unsure ? BATCH_UNSURE : BATCH_QUEUED)))
         a = a->next;
     return a;
 }
 
-static bool call_find(struct slurm *q, struct slurm_array *a, struct command *c, struct fault *why)
+static bool call_find(struct batch *q, struct batch_array *a, struct command *c, struct fault *why)
 {
     int first = a->tasks ? a->tasks->number : 1;
     struct batch_submission b = {a->name, a->key, a->folder, "", &first, 1, NULL};
@@ -349,11 +349,11 @@ static bool call_find(struct slurm *q, struct slurm_array *a, struct command *c,
 }
 
 /* The array's id, and that of another submission of it that has a task. */
-static size_t add_ids(const struct slurm_array *a, char ids[][BATCH_ID], size_t count)
+static size_t add_ids(const struct batch_array *a, char ids[][BATCH_ID], size_t count)
 {
     char other[BATCH_ID];
     pull_text(ids[count++], BATCH_ID, "%s", a->id);
-    for (const struct slurm_task *t = a->tasks; t; t = t->next) {
+    for (const struct batch_task *t = a->tasks; t; t = t->next) {
         a->owner->dialect->array_name(t->claimed, other);
         if (t->ended || !other[0] || strcmp(other, a->id) == 0)
             continue;
@@ -364,14 +364,14 @@ static size_t add_ids(const struct slurm_array *a, char ids[][BATCH_ID], size_t 
 }
 
 /* As many as one call names; one that names none is about all of them. */
-static bool call_states(struct slurm *q, struct command *c, struct fault *why)
+static bool call_states(struct batch *q, struct command *c, struct fault *why)
 {
     char ids[BATCH_ASK_MOST + BATCH_ASK_MORE][BATCH_ID];
     const char *list[BATCH_ASK_MOST + BATCH_ASK_MORE];
     size_t count = 0;
     bool all = !q->dialect->find;
-    for (struct slurm_array *a = q->arrays; a; a = a->next) {
-        bool due = a->phase == SLURM_QUEUED && a->asked_at != q->asked_at;
+    for (struct batch_array *a = q->arrays; a; a = a->next) {
+        bool due = a->phase == BATCH_QUEUED && a->asked_at != q->asked_at;
         a->asked = all || (due && count < BATCH_ASK_MOST);
         if (!a->asked)
             continue;
@@ -385,9 +385,9 @@ static bool call_states(struct slurm *q, struct command *c, struct fault *why)
 }
 
 /* The round's next question; its end when there is none. */
-static void ask_on(struct slurm *q)
+static void ask_on(struct batch *q)
 {
-    struct slurm_array *unsure = to_ask(q, true);
+    struct batch_array *unsure = to_ask(q, true);
     struct command c = {0};
     struct fault why;
     bool ok, find = unsure && q->dialect->find;
@@ -407,21 +407,21 @@ static void ask_on(struct slurm *q)
 
 static void on_cancel(void *ctx, const struct tool_end *end)
 {
-    struct slurm *q = ctx;
+    struct batch *q = ctx;
     q->cancel = NULL;
     if (end->late || end->status != 0)
         log_warn(AT(.stage = "job"), "%s: %s", q->dialect->cancel_name,
                  end->late ? "no answer" : end->err);
     q->cancelling = true;
-    slurm_soon(q);
+    batch_soon(q);
 }
 
-static void ask_cancel(struct slurm *q, struct slurm_array *a, struct slurm_task *t)
+static void ask_cancel(struct batch *q, struct batch_array *a, struct batch_task *t)
 {
     char task[BATCH_ID];
     struct command c = {0};
     struct fault why;
-    slurm_task_name(a, t, task);
+    batch_task_name(a, t, task);
     bool ok = q->dialect->cancel(q->s, task, &c, &why);
     t->cancel_due = q->now() + (int64_t)CANCEL_AGAIN * q->s->slurm.query_seconds * NS_PER_S;
     struct tool_order o = {c.argv, q->s->slurm.call_seconds, on_cancel, q};
@@ -430,12 +430,12 @@ static void ask_cancel(struct slurm *q, struct slurm_array *a, struct slurm_task
     command_free(&c);
 }
 
-void slurm_ask(struct slurm *q)
+void batch_ask(struct batch *q)
 {
     bool any = false;
-    for (struct slurm_array *a = q->arrays; a; a = a->next) {
-        any = any || a->phase >= SLURM_UNSURE;
-        for (struct slurm_task *t = a->tasks; a->phase == SLURM_QUEUED && t; t = t->next) {
+    for (struct batch_array *a = q->arrays; a; a = a->next) {
+        any = any || a->phase >= BATCH_UNSURE;
+        for (struct batch_task *t = a->tasks; a->phase == BATCH_QUEUED && t; t = t->next) {
             if (t->ended)
                 continue;
             if (t->cancelled && !q->cancel && q->now() >= t->cancel_due)

@@ -7,13 +7,13 @@
 #include "common/fsutil.h"
 #include "common/log.h"
 #include "common/lookup.h"
-#include "pull/job_slurm.h"
+#include "pull/job_batch.h"
 #include "pull/job_template.h"
 
 #define AVOIDED 480 /* characters of names of nodes */
 #define MOST_TASKS CAMERA_CCD_MAX
 
-enum status slurm_script(const struct pull_settings *s, const char *folder, int first,
+enum status batch_script(const struct pull_settings *s, const char *folder, int first,
                          const char *key, char path[PULL_PATH], struct fault *why)
 {
     char self[PULL_PATH];
@@ -33,7 +33,7 @@ enum status slurm_script(const struct pull_settings *s, const char *folder, int 
 }
 
 /* It did not go, for now; said when it is news. sent: whether it was is for the queue to say. */
-static void put_off(struct slurm_array *a, bool sent, const char *words)
+static void put_off(struct batch_array *a, bool sent, const char *words)
 {
     int64_t s = a->owner->s->slurm.query_seconds;
     a->due = a->owner->now() + s * (a->refused < 5 ? 1 + a->refused : 6) * NS_PER_S;
@@ -49,40 +49,40 @@ static void put_off(struct slurm_array *a, bool sent, const char *words)
     else
         log_error(AT(.stage = "job", .exposure = a->name), "its jobs wait, for %s cannot be called; "
                   "tried again until it can: %s", a->owner->dialect->submit_name, words);
-    for (struct slurm_task *t = a->tasks; t; t = t->next)
+    for (struct batch_task *t = a->tasks; t; t = t->next)
         t->news = !t->ended;
 }
 
-void slurm_known(struct slurm_array *a, const char *id)
+void batch_known(struct batch_array *a, const char *id)
 {
     pull_text(a->id, sizeof a->id, "%s", id);
-    a->phase = SLURM_QUEUED;
+    a->phase = BATCH_QUEUED;
     a->misses = 0;
     a->owner->refused = false;
     a->trouble[0] = '\0';
-    for (struct slurm_task *t = a->tasks; t; t = t->next) {
+    for (struct batch_task *t = a->tasks; t; t = t->next) {
         t->strange = 0;
         if (!t->ended && !t->end.state[0])
-            slurm_news(t, "PENDING", "");
+            batch_news(t, "PENDING", "");
         t->news = !t->ended;
     }
     log_info(AT(.stage = "job", .exposure = a->name), "in %s's queue as %s",
              a->owner->dialect->system, id);
-    slurm_soon(a->owner);
+    batch_soon(a->owner);
 }
 
 /* Whatever else it says than an id, the queue has the last word. */
 static void on_sbatch(void *ctx, const struct tool_end *end)
 {
-    struct slurm_array *a = ctx;
+    struct batch_array *a = ctx;
     char id[BATCH_ID], words[256];
     a->sbatch = NULL;
     crash_point("slurm:submitted");
-    if (a->phase == SLURM_QUEUED)
+    if (a->phase == BATCH_QUEUED)
         return; /* a task's claim told sooner */
     if (!end->late && end->status == 0 &&
         a->owner->dialect->read_id(end->out, id)) {
-        slurm_known(a, id);
+        batch_known(a, id);
         return;
     }
     if (end->late)
@@ -93,18 +93,18 @@ static void on_sbatch(void *ctx, const struct tool_end *end)
                   (int)strcspn(end->out, "\n") < 150 ? (int)strcspn(end->out, "\n") : 150, end->out);
     else
         pull_text(words, sizeof words, "exit status %d: %.200s", end->status, end->err);
-    a->phase = SLURM_UNSURE;
+    a->phase = BATCH_UNSURE;
     a->since = a->owner->now();
     a->misses = 0;
     put_off(a, true, words);
-    slurm_soon(a->owner);
+    batch_soon(a->owner);
 }
 
 /* Those that are to run, ascending; the orders came in that order. */
-static size_t list_tasks(const struct slurm_array *a, int *numbers)
+static size_t list_tasks(const struct batch_array *a, int *numbers)
 {
     size_t count = 0;
-    for (const struct slurm_task *t = a->tasks; t && count < MOST_TASKS; t = t->next)
+    for (const struct batch_task *t = a->tasks; t && count < MOST_TASKS; t = t->next)
         if (!t->ended && t->released) {
             size_t at = count++;
             for (; at > 0 && numbers[at - 1] > t->number; at--)
@@ -115,19 +115,19 @@ static size_t list_tasks(const struct slurm_array *a, int *numbers)
 }
 
 /* "a,b": nodes where an attempt failed by the node's fault. */
-static void list_avoided(const struct slurm_array *a, char out[AVOIDED])
+static void list_avoided(const struct batch_array *a, char out[AVOIDED])
 {
     out[0] = '\0';
-    for (const struct slurm_task *t = a->tasks; t; t = t->next) {
+    for (const struct batch_task *t = a->tasks; t; t = t->next) {
         size_t at = strlen(out);
         if (t->avoid[0] && !t->ended && !strstr(out, t->avoid))
             pull_text(out + at, AVOIDED - at, "%s%s", at ? "," : "", t->avoid);
     }
 }
 
-static enum status call(struct slurm_array *a, const struct batch_submission *b, struct fault *why)
+static enum status call(struct batch_array *a, const struct batch_submission *b, struct fault *why)
 {
-    struct slurm *q = a->owner;
+    struct batch *q = a->owner;
     struct command c = {0};
     enum status st = ST_REJECT;
     if (q->dialect->submit(q->s, b, &c, why)) {
@@ -138,7 +138,7 @@ static enum status call(struct slurm_array *a, const struct batch_submission *b,
     return st;
 }
 
-void slurm_submit(struct slurm_array *a)
+void batch_submit(struct batch_array *a)
 {
     struct fault why;
     char script[PULL_PATH];
@@ -149,13 +149,13 @@ void slurm_submit(struct slurm_array *a)
     b.count = list_tasks(a, numbers);
     if (b.count == 0)
         return;
-    enum status st = slurm_script(a->owner->s, a->folder, numbers[0], a->key, script, &why);
+    enum status st = batch_script(a->owner->s, a->folder, numbers[0], a->key, script, &why);
     if (st == ST_OK) {
         crash_point("slurm:before");
         st = call(a, &b, &why);
     }
     if (st == ST_OK)
-        a->phase = SLURM_SUBMITTING;
+        a->phase = BATCH_SUBMITTING;
     else
         put_off(a, false, why.text);
 }

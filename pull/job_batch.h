@@ -1,6 +1,6 @@
 /* The runner of batch systems, Slurm and, by another dialect (job_dialect.h), PBS: its own nouns,
- * shared by job_slurm.c (orders in, ends out), job_slurm_submit.c (script and sbatch) and
- * job_slurm_queue.c (squeue, scontrol, sacct and what stands for them elsewhere).
+ * shared by job_batch.c (orders in, ends out), job_batch_submit.c (script and sbatch) and
+ * job_batch_queue.c (squeue, scontrol, sacct and what stands for them elsewhere).
  *
  * Exactly once: a submission has a key, drawn at random, which stands in the catalogue before
  * sbatch is called, and in the array's name and comment. Whatever becomes of sbatch or of us,
@@ -8,8 +8,8 @@
  * ended, does not know it, and no task has claimed its folder, is it submitted again, with the
  * same key. Should a call that was lost arrive after that all the same, its tasks find their
  * folders claimed and go away (job_task.h). Main thread only. */
-#ifndef SKYFERRY_PULL_JOB_SLURM_H
-#define SKYFERRY_PULL_JOB_SLURM_H
+#ifndef SKYFERRY_PULL_JOB_BATCH_H
+#define SKYFERRY_PULL_JOB_BATCH_H
 
 #include "pull/job_dialect.h"
 #include "pull/job_runner.h"
@@ -17,16 +17,16 @@
 #include "pull/job_tool.h"
 #include "pull/settings.h"
 
-enum slurm_phase {
-    SLURM_GATHERING,  /* orders of this moment are joining it */
-    SLURM_DUE,        /* to be submitted when `due` is past */
-    SLURM_SUBMITTING, /* sbatch runs */
-    SLURM_UNSURE,     /* the queue is to say whether it has it */
-    SLURM_QUEUED      /* the batch system has it, by the name `id` */
+enum batch_phase {
+    BATCH_GATHERING,  /* orders of this moment are joining it */
+    BATCH_DUE,        /* to be submitted when `due` is past */
+    BATCH_SUBMITTING, /* sbatch runs */
+    BATCH_UNSURE,     /* the queue is to say whether it has it */
+    BATCH_QUEUED      /* the batch system has it, by the name `id` */
 };
 
-struct slurm_task {
-    struct slurm_task *next;
+struct batch_task {
+    struct batch_task *next;
     int64_t id;
     int number;
     char folder[PULL_PATH]; /* .../NAME/qN */
@@ -45,14 +45,14 @@ struct slurm_task {
     struct job_end end;
 };
 
-struct slurm_array {
-    struct slurm_array *next;
-    struct slurm *owner;
+struct batch_array {
+    struct batch_array *next;
+    struct batch *owner;
     int64_t serial; /* by which its folder has its turn */
     char key[TASK_KEY], id[BATCH_ID]; /* id: the batch system's; "" not known */
     int64_t group;
     char folder[PULL_PATH], name[256];
-    enum slurm_phase phase;
+    enum batch_phase phase;
     int64_t due, since; /* clock_mono; since: sbatch ended, or we began */
     int64_t asked_at;   /* the round of questions in which it was asked after */
     bool asked;         /* the states that are coming are about it */
@@ -60,17 +60,17 @@ struct slurm_array {
     int64_t let;        /* clock_mono, when its next submission was let (pull/gate.h); 0: not yet */
     char trouble[256];  /* what is in the way, said once */
     struct tool *sbatch;
-    struct slurm_task *tasks;
+    struct batch_task *tasks;
 };
 
 /* How often a job was lost with its node, since we began. */
-struct slurm_lost {
-    struct slurm_lost *next;
+struct batch_lost {
+    struct batch_lost *next;
     int64_t id;
     int count;
 };
 
-struct slurm {
+struct batch {
     struct job_runner base;
     struct loop *loop;
     void (*wake)(void *ctx);
@@ -83,8 +83,8 @@ struct slurm {
                         struct fault *why);
     struct gate *gate;
     struct loop_timer *tick;
-    struct slurm_array *arrays;
-    struct slurm_lost *lost;
+    struct batch_array *arrays;
+    struct batch_lost *lost;
     int looks;                   /* at folders, in one tick */
     int64_t ticks, looked, count; /* count: of arrays that ever were */
     bool refused;                /* the last submission did not go: one is tried at a time */
@@ -93,35 +93,35 @@ struct slurm {
     bool asking;                 /* a round has more to ask */
     bool deaf;                   /* squeue did not answer: said once */
     bool cancelling;             /* something was cancelled since the last question */
-    struct slurm_array *sought;  /* whom the query looks for; NULL: it asks for states */
-    struct slurm_array *probed;  /* whose task the probe is about */
-    struct slurm_task *probed_task;
+    struct batch_array *sought;  /* whom the query looks for; NULL: it asks for states */
+    struct batch_array *probed;  /* whose task the probe is about */
+    struct batch_task *probed_task;
     const struct batch_probe *probe_with;
 };
 
-/* job_slurm_submit.c: writes the script; begins sbatch when the array is due. */
-enum status slurm_script(const struct pull_settings *s, const char *folder, int first,
+/* job_batch_submit.c: writes the script; begins sbatch when the array is due. */
+enum status batch_script(const struct pull_settings *s, const char *folder, int first,
                          const char *key, char path[PULL_PATH], struct fault *why);
-void slurm_submit(struct slurm_array *a);
+void batch_submit(struct batch_array *a);
 /* The batch system has it under this name. */
-void slurm_known(struct slurm_array *a, const char *id);
+void batch_known(struct batch_array *a, const char *id);
 
-/* job_slurm_queue.c: asks what is to be asked now, one call of a kind at a time. */
-void slurm_ask(struct slurm *q);
+/* job_batch_queue.c: asks what is to be asked now, one call of a kind at a time. */
+void batch_ask(struct batch *q);
 
-/* job_slurm.c: what the others tell of a task, and its name: whoever claimed it, else ours. */
-void slurm_task_name(const struct slurm_array *a, const struct slurm_task *t, char out[BATCH_ID]);
-void slurm_news(struct slurm_task *t, const char *state, const char *node);
+/* job_batch.c: what the others tell of a task, and its name: whoever claimed it, else ours. */
+void batch_task_name(const struct batch_array *a, const struct batch_task *t, char out[BATCH_ID]);
+void batch_news(struct batch_task *t, const char *state, const char *node);
 /* Why it waits, when somebody may have to do something; said when it is held. */
-void slurm_waits(struct slurm_array *a, struct slurm_task *t, const struct batch_said *said);
+void batch_waits(struct batch_array *a, struct batch_task *t, const struct batch_said *said);
 /* Takes over what the task's folder tells. */
-void slurm_read(struct slurm_array *a, struct slurm_task *t);
-void slurm_ended(struct slurm *q, struct slurm_task *t);
+void batch_read(struct batch_array *a, struct batch_task *t);
+void batch_ended(struct batch *q, struct batch_task *t);
 /* A cancelled task that the batch system does not have: a submission of it that comes all the
  * same runs nothing. One that was faster is cancelled as what runs. */
-void slurm_withdraw(struct slurm_array *a, struct slurm_task *t);
-void slurm_soon(struct slurm *q);
+void batch_withdraw(struct batch_array *a, struct batch_task *t);
+void batch_soon(struct batch *q);
 /* One tick of the clock: folders are read, what is due is submitted, what is to be asked asked. */
-void slurm_tick(struct slurm *q);
+void batch_tick(struct batch *q);
 
 #endif
