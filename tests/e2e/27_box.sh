@@ -32,7 +32,8 @@ jq -cs '[range(1; length) as $i | [.[$i - 1], .[$i]] | select(all(.near_to_far.q
     "$BOX_LOG" >"$WORK/second.json"
 within "a full line carries its rate to 1 %, Mbit/s" \
     "$(jq '(.[1].near_to_far.out_bytes - .[0].near_to_far.out_bytes) * 8e-6 / (.[1].mono - .[0].mono)' "$WORK/second.json")" 99 101
-within "iperf3 gets what headers leave of it" "$(jq '.end.sum_received.bits_per_second / 1e6' "$WORK/iperf.json")" 80 98
+# Within its three seconds fall also what was queued, and what waited for a hole to be filled.
+within "iperf3 gets what headers leave of it" "$(jq '.end.sum_received.bits_per_second / 1e6' "$WORK/iperf.json")" 80 100
 same "box_used tells that the line was busy" "$(box_used "$(jq '.[0]' "$WORK/second.json")" "$(jq '.[1]' "$WORK/second.json")")" 1
 within "the queue filled and no more, bytes" "$(jq -s 'map(.near_to_far.queue_bytes) | max' "$BOX_LOG")" 100000 500000
 within "a full queue drops" "$(count .near_to_far.queue_drops)" 1 1e9
