@@ -167,8 +167,9 @@ void lanes_start(struct lanes *l)
     loop_timer_set(l->timer, next == INT64_MAX ? -1 : (next - now) / NS_PER_MS + 1, 0);
 }
 
-/* A knock at a door that is shut costs a packet and its answer: the next one is due as it were had
- * nobody answered, which has taken long enough by itself. Who was let in and sent away backs off. */
+/* While the line is down a knock at a closed port costs two packets: the next one is due when it
+ * would be had nobody answered, which has taken long enough by itself. Who was let in and sent away,
+ * or finds the port closed though others are inside, backs off. */
 int64_t lanes_next_try(const struct lanes *l, struct slot *s, const struct lane_event *e, int64_t now)
 {
     int64_t knock = knock_ms(l, now);
@@ -178,7 +179,7 @@ int64_t lanes_next_try(const struct lanes *l, struct slot *s, const struct lane_
         return now + HUMAN_RETRY_MS * NS_PER_MS;
     if (!e->reached && now - s->begun_mono > PATIENT_NS)
         return now;
-    if (!e->reached)
+    if (!e->reached && l->state.up == 0)
         return now + (knock + knock / 4 * (random_number() % 1001) / 1000) * NS_PER_MS;
     return now + lanes_backoff_ms(s->failures++, random_number()) * NS_PER_MS;
 }

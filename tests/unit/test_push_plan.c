@@ -8,8 +8,9 @@
 
 #include <cmocka.h>
 
+#include "common/clock.h"
+#include "push/lanes_inner.h"
 #include "push/plan.h"
-#include "push/lanes.h"
 
 static void expect_take(struct plan *p, int64_t most, bool eager, int64_t offset, int64_t length)
 {
@@ -127,6 +128,47 @@ static void test_back_off(void **state)
     assert_int_equal(lanes_backoff_ms(100000, 0), 60000);
 }
 
+/* ms until a lane that went down so is tried again. */
+static int64_t next_try(struct lanes *l, struct slot *s, bool reached, enum status grade)
+{
+    struct lane_event e = {.reached = reached, .why.grade = grade};
+    return (lanes_next_try(l, s, &e, 1000 * NS_PER_S) - 1000 * NS_PER_S) / NS_PER_MS;
+}
+
+static void test_the_next_try(void **state)
+{
+    (void)state;
+    struct lanes l = {.state.since_mono = 1000 * NS_PER_S, .state.rtt_ns = 160 * NS_PER_MS};
+    struct slot s = {.begun_mono = 1000 * NS_PER_S - NS_PER_MS};
+    for (int n = 0; n < 40; n++) {
+        /* A closed port, down since now: every half second. */
+        int64_t ms = next_try(&l, &s, false, ST_RETRY);
+        assert_true(ms >= 500 && ms <= 625);
+    }
+    /* The longer it is down, the more patiently; never more so than every five seconds. */
+    l.state.since_mono = 960 * NS_PER_S;
+    int64_t ms = next_try(&l, &s, false, ST_RETRY);
+    assert_true(ms >= 2000 && ms <= 2500);
+    l.state.since_mono = -100000 * NS_PER_S;
+    ms = next_try(&l, &s, false, ST_RETRY);
+    assert_true(ms >= 5000 && ms <= 6250);
+    /* A knock that nobody answered for long: at once. */
+    s.begun_mono = 990 * NS_PER_S;
+    assert_int_equal(next_try(&l, &s, false, ST_RETRY), 0);
+    s.begun_mono = 1000 * NS_PER_S - NS_PER_MS;
+    /* Others are inside, or it was let in and sent away: backs off further each time. */
+    for (int n = 0; n < 8; n++) {
+        l.state.up = n % 2;
+        ms = next_try(&l, &s, n % 2 == 0, ST_RETRY);
+        assert_true(ms <= (n > 5 ? 60000 : 1000 << n) && ms >= (n > 5 ? 45000 : 750 << n));
+    }
+    /* One that stood for long was none in vain. A human's matter: once a minute. */
+    s.up_mono = 900 * NS_PER_S;
+    ms = next_try(&l, &s, true, ST_RETRY);
+    assert_true(ms >= 750 && ms <= 1000);
+    assert_int_equal(next_try(&l, &s, true, ST_REJECT), 60000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_resume_believes_the_far_end),
         cmocka_unit_test(test_what_is_in_doubt_is_asked_for_not_sent_again),
         cmocka_unit_test(test_back_off),
+        cmocka_unit_test(test_the_next_try),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
