@@ -236,12 +236,6 @@ tight "MaxSessions 1" "MaxSessions 1"
 tight "MaxStartups 2:100:2" "MaxStartups 2:100:2"
 tight "RekeyLimit 1M" "RekeyLimit 1M"
 
-# ---- receive needs no daemon ----
-same "nothing was placed all the while" "$(placed_count)" 0
-total=$(find "$STORE/bundles" -name '*.tar' | wc -l)
-start_pull
-eventually "the daemon, started later, takes up all of them" 60 pull_has "$total" done
-
 # ---- and the six observers? ----
 left=$((mended + 75 - SECONDS))
 for who in $observers; do
@@ -250,4 +244,10 @@ done
 for who in $observers; do
     same "$who: its agent is the one that was started" "$(of "$who" push status --json | jq .agent.pid)" "${PID[$who]}"
 done
+
+# ---- receive needs no daemon ----
+same "nothing was placed all the while" "$(placed_count)" 0
+total=$(find "$STORE/bundles" -name '*.tar' | wc -l)
+start_pull
+eventually "the daemon, started later, takes up all of them" 60 pull_has "$total" done
 finish
