@@ -29,17 +29,20 @@ static void pass(struct meter *m, int64_t now_ns)
     if (m->in_flight <= 0 || now_ns <= from)
         return;
     m->span_ns += now_ns - from;
-    int64_t since = m->posted_ns + QUIET_NS;
+    int64_t limited = m->posted_ns + QUIET_NS, met = limited;
+    if (m->waits || m->backlog > 0)
+        limited = from;
     if (m->waits)
-        since = from;
+        met = from;
     else if (m->backlog > 0 && m->trip_ns > 0)
-        since = m->drain_ns + m->trip_ns;
-    m->limited_ns += larger(0, now_ns - larger(from, since));
+        met = m->drain_ns + m->trip_ns;
+    m->limited_ns += larger(0, now_ns - larger(from, limited));
+    m->met_ns += larger(0, now_ns - larger(from, met));
 }
 
 static void forget_slice(struct meter *m)
 {
-    m->bytes = m->span_ns = m->limited_ns = 0;
+    m->bytes = m->span_ns = m->limited_ns = m->met_ns = 0;
 }
 
 /* Much faster than what is known: what the bytes would have taken at that pace counts, or a slow
@@ -55,6 +58,7 @@ static void learn(struct meter *m, int64_t now_ns)
 {
     double span = (double)m->span_ns / SECOND, pace = span / (double)m->bytes;
     bool limited = (double)m->limited_ns >= LIMITED * (double)m->span_ns;
+    bool met = (double)m->met_ns >= LIMITED * (double)m->span_ns;
     int64_t bytes = m->bytes;
     forget_slice(m);
     if (bytes < WORTH || span <= 0)
@@ -73,10 +77,10 @@ static void learn(struct meter *m, int64_t now_ns)
     } else {
         return; /* slower than what is known, but not for the line's sake */
     }
+    m->trust += limited ? span : 0;
     m->known_ns = now_ns;
-    if (!limited)
+    if (!met)
         return;
-    m->trust += span;
     m->ceiling = m->pace;
     m->ceiling_ns = now_ns;
     m->hope = 1;

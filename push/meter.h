@@ -1,7 +1,7 @@
 /* How fast the line is, from what it acknowledges, and how fast a machine is, from what it
  * spends. The line's rate is known only from moments in which the line was the limit: bytes
- * waited that no lane had room for, what had filled the lanes then is still under way after a round
- * trip, or what was given to them is although nothing was added for long. At all other times
+ * waited that no lane had room for, what had filled the lanes then is still under way, or what
+ * was given to them has been under way for long although nothing was added. At all other times
  * (the encoder was the limit) the rate is a lower bound, and only ever raises what is known.
  * Plain values, no clocks: times are given, in ns of one clock that does not jump. Main thread. */
 #ifndef SKYFERRY_METER_H
@@ -27,6 +27,7 @@ struct meter {
     int64_t trip_ns;      /* and the first answer took so long; 0: it has not come */
     /* since the last sample: while anything was in flight */
     int64_t bytes, span_ns, limited_ns;
+    int64_t met_ns;       /* of limited_ns: without the round trip that full lanes need on any line */
 };
 
 /* So many bytes were given to a lane, acknowledged, or taken back (it died, or refused them). */
