@@ -6,14 +6,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 
 #include <cmocka.h>
 
 #include "pull/drop_take.h"
 #include "tests/unit/part_fixture.h"
+#include "tests/unit/small_disk.h"
 
 static struct drop_order order;
 static char folder[4096];
@@ -358,28 +357,6 @@ static void the_stores_own_trouble_costs_no_bytes(void **state)
 
 /* ---- full disks ---- */
 
-static bool write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY);
-    bool ok = fd >= 0 && fs_write_all(fd, text, strlen(text)) == 0;
-    close(fd);
-    return ok;
-}
-
-/* A mount table of our own: with root's rights, else in a user namespace of our own. */
-static bool own_mounts(void)
-{
-    char users[64], groups[64];
-    snprintf(users, sizeof users, "0 %u 1", (unsigned)geteuid());
-    snprintf(groups, sizeof groups, "0 %u 1", (unsigned)getegid());
-    if (unshare(CLONE_NEWNS) != 0 &&
-        (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 || !write_text("/proc/self/uid_map", users) ||
-         !write_text("/proc/self/setgroups", "deny") ||
-         !write_text("/proc/self/gid_map", groups)))
-        return false;
-    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-}
-
 static void fill_disk(const char *name)
 {
     static const unsigned char block[4096];
@@ -395,7 +372,7 @@ static int answer_on_a_full_disk(const struct sample *s, const struct sample *ba
 {
     struct receipt r;
     struct fault why = {0};
-    if (!own_mounts() || mount("tmpfs", folder, "tmpfs", 0, "size=200k") != 0)
+    if (!small_disk(folder, "size=200k"))
         return 77;
     drop(s);
     fill_disk("filler");

@@ -4,13 +4,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sched.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
 
+#include "tests/unit/small_disk.h"
 #include "tests/unit/unpack_fixture.h"
 
 static int set_up(void **state)
@@ -160,34 +159,13 @@ static void a_header_that_claims_gigabytes_is_refused(void **state)
     close(fd);
 }
 
-static bool put(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY);
-    bool ok = fd >= 0 && fs_write_all(fd, text, strlen(text)) == 0;
-    close(fd);
-    return ok;
-}
-
-/* A mount table of our own: with root's rights, else in a user namespace of our own. */
-static bool own_mounts(void)
-{
-    char users[64], groups[64];
-    snprintf(users, sizeof users, "0 %u 1", (unsigned)geteuid());
-    snprintf(groups, sizeof groups, "0 %u 1", (unsigned)getegid());
-    if (unshare(CLONE_NEWNS) != 0 &&
-        (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 || !put("/proc/self/uid_map", users) ||
-         !put("/proc/self/setgroups", "deny") || !put("/proc/self/gid_map", groups)))
-        return false;
-    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-}
-
 /* In a child with a file system of its own of one page. 0: as it should be, 77: not allowed
  * here, else the line that failed. */
 static int on_a_full_disk(const char *to)
 {
     struct unpack_report r;
     struct fault why = {0};
-    if (!own_mounts() || mount("tmpfs", to, "tmpfs", 0, "size=4096") != 0)
+    if (!small_disk(to, "size=4096"))
         return 77;
     struct unpack_options o = {.to = to, .threads = 1};
     if (unpack_bundle(GOLDEN_TAR, &o, &r, &why) != ST_WAIT) {

@@ -11,8 +11,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sched.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -25,6 +23,7 @@
 #include "common/fsutil.h"
 #include "push/lane_talk.h"
 #include "tests/unit/scratch.h"
+#include "tests/unit/small_disk.h"
 
 #define SERVER "/usr/lib/openssh/sftp-server"
 #define SIZE ((size_t)300000)
@@ -710,28 +709,6 @@ static void a_failed_write_is_refused(void **state)
     assert_false(there(name_of(DROP_MAP))); /* and nothing is promised */
 }
 
-static bool write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY);
-    bool ok = fd >= 0 && fs_write_all(fd, text, strlen(text)) == 0;
-    close(fd);
-    return ok;
-}
-
-/* A mount table of our own: with root's rights, else in a user namespace of our own. */
-static bool own_mounts(void)
-{
-    char users[64], groups[64];
-    snprintf(users, sizeof users, "0 %u 1", (unsigned)geteuid());
-    snprintf(groups, sizeof groups, "0 %u 1", (unsigned)getegid());
-    if (unshare(CLONE_NEWNS) != 0 &&
-        (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 || !write_text("/proc/self/uid_map", users) ||
-         !write_text("/proc/self/setgroups", "deny") ||
-         !write_text("/proc/self/gid_map", groups)))
-        return false;
-    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-}
-
 static void fill_disk(void)
 {
     int fd = open(at("drops/filler"), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
@@ -747,7 +724,7 @@ static void a_full_disk_is_named(void **state)
     int end = -1;
     pid_t pid = fork();
     if (pid == 0) {
-        if (!own_mounts() || mount("tmpfs", at("drops"), "tmpfs", 0, "size=600k") != 0)
+        if (!small_disk(at("drops"), "size=600k"))
             _exit(77);
         pull_runs();
         come_up();
