@@ -372,7 +372,8 @@ static void batch_close(struct job_runner **r)
     *r = NULL;
 }
 
-static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
+static enum status batch_open(const struct job_runner_row *row, const struct batch_dialect *dialect,
+                              struct loop *loop, void (*wake)(void *ctx), void *ctx,
                               struct job_runner **out, struct fault *why)
 {
     struct batch *q = calloc(1, sizeof *q);
@@ -382,8 +383,8 @@ static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *
         free(q);
         return fault(why, ST_FATAL, "out of memory");
     }
-    q->base.row = &job_slurm;
-    q->dialect = &dialect_slurm;
+    q->base.row = row;
+    q->dialect = dialect;
     q->loop = loop;
     q->wake = wake;
     q->ctx = ctx;
@@ -394,16 +395,16 @@ static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *
     return ST_OK;
 }
 
+static enum status slurm_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
+                              struct job_runner **out, struct fault *why)
+{
+    return batch_open(&job_slurm, &dialect_slurm, loop, wake, ctx, out, why);
+}
+
 static enum status pbs_open(struct loop *loop, void (*wake)(void *ctx), void *ctx,
                             struct job_runner **out, struct fault *why)
 {
-    enum status st = slurm_open(loop, wake, ctx, out, why);
-    if (st != ST_OK)
-        return st;
-    struct batch *q = (struct batch *)*out;
-    q->base.row = &job_pbs;
-    q->dialect = &dialect_pbs;
-    return ST_OK;
+    return batch_open(&job_pbs, &dialect_pbs, loop, wake, ctx, out, why);
 }
 
 const struct job_runner_row job_slurm = {"slurm",    slurm_open,   batch_order, batch_release,
