@@ -94,6 +94,9 @@ sbatch --partition=urgent --cpus-per-task=16 --output=/dev/null --wrap true >/de
 eventually "a requeued task and a preempted one wait again" 30 has_jobs Long .batch_state '["PENDING","PENDING"]'
 scancel "$(array_of Gone)"
 expose Keep
+# Slurm begins them again after two minutes. Not at once: until its second has passed, what slurmd
+# ended counts as revoked, and a task begun again under that number fails ("credential revoked").
+sleep 2
 for task in $(jq -r '.[]' <<<"$batch"); do wait_for 10 scontrol update JobId="$task" StartTime=now; done
 eventually "cancelled behind our back: failed, in words" 30 has_jobs Gone '.state, .batch_state' '["failed","CANCELLED","failed","CANCELLED"]'
 jobs_of Gone .reason >"$WORK/reason"
