@@ -35,7 +35,7 @@ now() { date +%s.%N; }
 up() { push status --json | jq -e '.agent.lanes_up == 4'; }
 
 mkdir "$NEAR/made"
-(OUT=$NEAR/made CCDS=16 SIZE=1024x1024 camera --expnum 1 --count 3 --quiet)
+(OUT=$NEAR/made CCDS=16 SIZE=1024x1024 camera --expnum 1 --count 6 --quiet)
 
 conf ship.rate_mbit=16
 exits "no agent: rate says so" 1 push rate 5
@@ -68,9 +68,9 @@ same "... it is" "$(in_force)" "[16,null,false]"
 conf ship.rate_mbit=
 kill -HUP "${PID[push]}"
 eventually "a reload takes the file's over" 5 eval '[ "$(in_force)" = "[null,null,false]" ]'
-eventually "without a limit all is delivered soon" 20 push_has 3 done
+eventually "without a limit all is delivered soon" 20 push_has 6 done
 conf ship.rate_mbit=fast ship.window=2
 exits "a mistake in the file is named" 2 push status
 says "... with section, value and remedy" "$WORK/out" "\[ship\] rate_mbit = 'fast'.*write Mbit/s from 0.1"
-same "every bundle is at the far end, once" "$(find "$STORE/bundles" -name '*.tar' | wc -l)" 3
+same "every bundle is at the far end, once" "$(find "$STORE/bundles" -name '*.tar' | wc -l)" 6
 finish
