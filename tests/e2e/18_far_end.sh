@@ -89,52 +89,12 @@ cp "$mine/known_hosts" "$WORK/changed/known_hosts"
 for who in $observers; do authorize "$who" "$receive"; done
 mended=$SECONDS
 
-# ---- a thin line: a relay that carries 4 MB/s and counts what push sends ----
-cat >"$WORK/relay.py" <<'PY'
-# relay.py LISTEN TO BYTES_PER_SECOND COUNT_FILE: TCP both ways; client-to-server bytes are
-# shared out at that rate and their sum is kept in the file.
-import socket, sys, threading, time
-listen, to, rate, count = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
-lock, total, free_at = threading.Lock(), 0, 0.0
-def pump(a, b, counted):
-    global total, free_at
-    try:
-        while data := a.recv(32768):
-            if counted:
-                with lock:
-                    total += len(data)
-                    now = time.monotonic()
-                    free_at = max(free_at, now) + len(data) / rate
-                    wait = free_at - now
-                    open(count, 'w').write(str(total))
-                time.sleep(wait)
-            b.sendall(data)
-    except OSError:
-        pass
-    for s in (a, b):
-        try:
-            s.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-server = socket.create_server(('127.0.0.1', listen))
-while True:
-    a, _ = server.accept()
-    try:
-        b = socket.create_connection(('127.0.0.1', to))
-    except OSError:
-        a.close()
-        continue
-    for args in ((a, b, True), (b, a, False)):
-        threading.Thread(target=pump, args=args, daemon=True).start()
-PY
-for _ in {1..20}; do
-    THIN=$((20000 + RANDOM % 20000))
-    start relay "$WORK/relay.log" /usr/bin/python3 "$WORK/relay.py" "$THIN" "$PORT" 4e6 "$WORK/count"
-    wait_for 3 eval '(exec 3<>/dev/tcp/127.0.0.1/$THIN)' && running relay && break
-    stop relay
-done
+# ---- a thin line of 4 MB/s that counts what push sends ----
+start thin "$WORK/thin.log" debian_python tests/e2e/thin_line.py "$WORK/thin.port" "$PORT" 4e6 "$WORK/count"
+wait_for 10 test -s "$WORK/thin.port" || fail "the thin line is there"
+THIN=$(cat "$WORK/thin.port")
 sed "s/:$PORT/:$THIN/" "$mine/known_hosts" >"$mine/thin_hosts"
-carried() { cat "$WORK/count" 2>/dev/null || echo 0; }
+carried() { cat "$WORK/count"; }
 map() { find "$STORE/incoming" -name "*.map" -size +300c; }
 big() { # an exposure of 12 MB that does not shrink
     CCDS=3 SIZE=1024x2048 camera --object Big --expnum $number --format fits --quiet >/dev/null
@@ -203,7 +163,7 @@ damage "a part with a flipped byte" flipped
 says "whose digest was found wrong" "$NEAR/push.log" 'SHA-256 differs'
 same "nothing is left in incoming" "$(find "$STORE/incoming" -name '*.part' -o -name '*.map' | wc -l)" 0
 stop push
-stop relay
+stop thin
 
 # ---- no sshd at all for a while: a closed door is knocked at every second or so ----
 write_push codec.method=original

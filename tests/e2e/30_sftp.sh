@@ -68,54 +68,11 @@ whole "$name"
 stop push
 
 # ---- a thin line, cut and with an agent killed ----
-cat >"$WORK/relay.py" <<'PY'
-# relay.py LISTEN TO BYTES_PER_SECOND COUNT_FILE: TCP both ways, client to server at that rate.
-import socket, sys, threading, time
-listen, to, rate, count = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
-lock, total, free_at = threading.Lock(), 0, 0.0
-def pump(a, b, counted):
-    global total, free_at
-    try:
-        while data := a.recv(32768):
-            if counted:
-                with lock:
-                    total += len(data)
-                    now = time.monotonic()
-                    free_at = max(free_at, now) + len(data) / rate
-                    wait = free_at - now
-                    open(count, 'w').write(str(total))
-                time.sleep(wait)
-            b.sendall(data)
-    except OSError:
-        pass
-    for s in (a, b):
-        try:
-            s.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-server = socket.create_server(('127.0.0.1', listen))
-while True:
-    a, _ = server.accept()
-    try:
-        b = socket.create_connection(('127.0.0.1', to))
-    except OSError:
-        a.close()
-        continue
-    for args in ((a, b, True), (b, a, False)):
-        threading.Thread(target=pump, args=args, daemon=True).start()
-PY
-for _ in {1..20}; do
-    THIN=$((20000 + RANDOM % 20000))
-    start relay "$WORK/relay.log" /usr/bin/python3 "$WORK/relay.py" "$THIN" "$PORT" 8e6 "$WORK/count"
-    wait_for 3 eval '(exec 3<>/dev/tcp/127.0.0.1/$THIN)' && running relay && break
-    stop relay
-done
+start thin "$WORK/thin.log" debian_python tests/e2e/thin_line.py "$WORK/thin.port" "$PORT" 8e6 "$WORK/count"
+wait_for 10 test -s "$WORK/thin.port" || fail "the thin line is there"
+THIN=$(cat "$WORK/thin.port")
 sed "s/:$PORT/:$THIN/" "$NEAR/known_hosts" >"$NEAR/thin_hosts"
-carried() { # the relay writes it anew all the time
-    local n=
-    until n=$(cat "$WORK/count" 2>/dev/null) && [ -n "$n" ]; do sleep 0.01; done
-    echo "$n"
-}
+carried() { cat "$WORK/count"; }
 map() { # the named exposure's map tells of so many times 128 KiB
     [ "$(cat "$DROPS"/."$name".*.map 2>/dev/null | awk '{ n += $2 } END { print int(n / 131072) }')" -ge "$1" ]
 }
@@ -160,7 +117,7 @@ eventually "push is told, sends it again, and it is delivered" 25 delivered "$na
 whole "$name"
 says "it was said" "$NEAR/push.log" "$name.*SHA-256 differs"
 stop push
-stop relay
+stop thin
 
 # ---- skyferry-pull killed at every step of taking one ----
 write_push ship.transport=sftp
