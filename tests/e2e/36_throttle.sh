@@ -5,13 +5,13 @@
 . "$(dirname "$0")/lib.sh"
 mkdir "$WORK/bin" "$WORK/queue"
 export QUEUE=$WORK/queue
-# sbatch: one line a task into $QUEUE/tasks; a task runs when the test says so (run_tasks).
+# sbatch: one line a task into $QUEUE/tasks; a task runs when the test says so (run_tasks). In this
+# order, as the test looks on: what the array is, that there was a call, its tasks.
 cat >"$WORK/bin/sbatch" <<'SBATCH'
 #!/bin/bash
 exec 9>>"$QUEUE/lock"
 flock 9
-date +%s%N >>"$QUEUE/calls"
-id=$((1000 + $(wc -l <"$QUEUE/calls")))
+id=$((1001 + $(cat "$QUEUE/calls" 2>/dev/null | wc -l)))
 for option in "$@"; do
     case $option in
     --array=*) list=${option#--array=} ;;
@@ -20,6 +20,7 @@ for option in "$@"; do
     esac
 done
 echo "$list" >>"$QUEUE/arrays"
+date +%s%N >>"$QUEUE/calls"
 list=${list%%\%*}
 for task in ${list//,/ }; do
     echo "$id|$task|PENDING||$name|$comment" >>"$QUEUE/tasks"
