@@ -177,6 +177,15 @@ static void take_signals(void *ctx, int fd)
     }
 }
 
+void loop_hold_signals(void)
+{
+    sigset_t told;
+    sigemptyset(&told);
+    sigaddset(&told, SIGHUP);
+    sigaddset(&told, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &told, NULL);
+}
+
 enum status loop_signal(struct loop *l, int signo, void (*fn)(void *ctx, int signo), void *ctx,
                         struct fault *why)
 {

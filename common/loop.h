@@ -26,6 +26,10 @@ struct loop_timer *loop_timer_new(struct loop *l, void (*fn)(void *ctx), void *c
 void loop_timer_set(struct loop_timer *t, int64_t first_ms, int64_t every_ms);
 void loop_timer_free(struct loop_timer **t);
 
+/* SIGHUP and SIGUSR1 wait for loop_signal from now on, and end nobody: to be called before a lock is
+ * taken that tells others our process number, as they signal it at once. */
+void loop_hold_signals(void);
+
 /* Blocks the signal in this thread (so call it before threads start: they inherit)
  * and calls fn(ctx, signo) from the loop. It stays blocked after loop_close. */
 enum status loop_signal(struct loop *l, int signo, void (*fn)(void *ctx, int signo), void *ctx,

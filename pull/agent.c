@@ -154,6 +154,7 @@ enum status agent_open(const struct pull_settings *s, struct agent **out, struct
     *out = NULL;
     if (!a)
         return fault(why, ST_FATAL, "out of memory");
+    loop_hold_signals();
     enum status st = make_folders(s, why);
     if (st == ST_OK)
         st = fs_lock(s->lock, &a->lock_fd, why);

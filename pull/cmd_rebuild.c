@@ -9,6 +9,7 @@
 
 #include "common/bundle.h"
 #include "common/fsutil.h"
+#include "common/loop.h"
 #include "pull/commands.h"
 #include "pull/copying.h"
 #include "pull/identity.h"
@@ -329,6 +330,7 @@ static enum status rebuild(struct rebuilding *r, struct fault *why)
     int lock = -1;
     pull_text(fresh, sizeof fresh, "%s/rebuild.db", r->s->state);
     pull_text(old, sizeof old, "%s/catalogue.db.old", r->s->state);
+    loop_hold_signals(); /* retry and reprocess signal whoever has the lock */
     enum status st = fs_mkdirs(r->s->state, why);
     if (st == ST_OK)
         st = fs_lock(r->s->lock, &lock, why);

@@ -195,6 +195,7 @@ enum status agent_open(const struct agent_options *o, struct agent **out, struct
     snprintf(a->order, sizeof a->order, "?");
     snprintf(a->trouble, sizeof a->trouble, "?");
     snprintf(a->rate, sizeof a->rate, "?");
+    loop_hold_signals();
     enum status st = spool_open(a->config.set.spool, &a->spool, why);
     if (st == ST_OK && (st = open_parts(a, why)) == ST_WAIT)
         st = ST_RETRY; /* WAIT means the lock alone */

@@ -223,9 +223,8 @@ static void a_daemon_is_asked(void **state)
     }
     char lock[PULL_PATH];
     snprintf(lock, sizeof lock, "%s", settings.lock);
-    for (int i = 0; i < 200 && fs_lock_holder(lock) != pid; i++)
+    for (int i = 0; i < 2000 && fs_lock_holder(lock) != pid; i++)
         usleep(10000);
-    usleep(200000); /* its signals are blocked by then */
     assert_int_equal(call(command_reprocess, OPTIONS({OPT_NAME, "exp_1500", "name"}), NULL),
                      EXIT_DONE);
     assert_said("exp_1500: done, 2 of 2 ccds placed");
@@ -249,14 +248,13 @@ static void who_waits_is_told_for_what(void **state)
         TRY(agent_open(&settings, &a, WHY));
         TRY(agent_obey(a, WHY));
         struct loop_timer *t = loop_timer_new(a->loop, (void (*)(void *))agent_stop, a);
-        loop_timer_set(t, 7000, 0);
+        loop_timer_set(t, 12000, 0);
         TRY(agent_run(a, WHY));
         agent_close(&a);
         _exit(0);
     }
-    for (int i = 0; i < 200 && fs_lock_holder(settings.lock) != pid; i++)
+    for (int i = 0; i < 2000 && fs_lock_holder(settings.lock) != pid; i++)
         usleep(10000);
-    usleep(200000);
     assert_int_equal(call(command_reprocess, OPTIONS({OPT_NAME, "exp_1550", "name"}), NULL),
                      EXIT_FAILED);
     assert_said("exp_1550 is not done yet: q1 waiting: there is no program '/no/such/job'");
@@ -303,7 +301,7 @@ static void check_asks_the_batch_system(void **state)
     char before[8192], path[13000];
     snprintf(before, sizeof before, "%s", getenv("PATH"));
     snprintf(path, sizeof path, "%s:%s", dir.dir, before);
-    load_settings("[jobs]\ncommand = /bin/true\nrunner = slurm\nslurm_call_seconds = 1\n");
+    load_settings("[jobs]\ncommand = /bin/true\nrunner = slurm\nslurm_call_seconds = 20\n");
     setenv("PATH", path, 1);
     put_slurm("exit 0");
     int well = call(command_check, NULL, NULL);
@@ -312,6 +310,7 @@ static void check_asks_the_batch_system(void **state)
     int away = call(command_check, NULL, NULL);
     bool told = strstr(said, "FAIL  slurm: squeue does not answer: slurm_load_jobs error: Unable to "
                        "contact\n      slurm controller\n      -> jobs wait until ") != NULL;
+    load_settings("[jobs]\ncommand = /bin/true\nrunner = slurm\nslurm_call_seconds = 1\n");
     put_slurm("exec sleep 20");
     int hangs = call(command_check, NULL, NULL);
     setenv("PATH", before, 1);
