@@ -169,7 +169,7 @@ static void the_time_limit_ends_the_whole_group(void **state)
     struct job_end e = run_script("trap '' TERM; (trap '' TERM; sleep 102) & sleep 103; sleep 104", 1);
     assert_false(e.ok);
     assert_string_equal(e.words, "ended after 1 s, its time limit ([jobs] timeout_seconds)");
-    assert_true(clock_mono() - began < 10 * NS_PER_S);
+    assert_true(clock_mono() - began < 30 * NS_PER_S);
     assert_true(nobody_carries_the_mark());
 }
 
@@ -221,7 +221,8 @@ static void a_held_job_dies_with_its_agent(void **state)
         kill(getpid(), SIGKILL);
     }
     waitpid(pid, NULL, 0);
-    usleep(200000);
+    for (int i = 0; i < 500 && !nobody_carries_the_mark(); i++)
+        usleep(20000);
     assert_int_not_equal(access(scratch_path(&dir, "orphan", path), F_OK), 0);
     assert_true(nobody_carries_the_mark());
 }
@@ -248,6 +249,8 @@ static void what_a_crash_left_is_buried(void **state)
     assert_true(read(pipe_ends[0], handle, sizeof handle) > 0);
     close(pipe_ends[0]);
     waitpid(pid, NULL, 0);
+    for (int i = 0; i < 500 && nobody_carries_the_mark(); i++)
+        usleep(20000);
     assert_false(nobody_carries_the_mark());
     struct stage s;
     open_stage(&s);
@@ -286,7 +289,7 @@ static void closing_ends_what_runs(void **state)
     usleep(200000);
     int64_t began = clock_mono();
     close_stage(&s);
-    assert_true(clock_mono() - began < 5 * NS_PER_S);
+    assert_true(clock_mono() - began < 20 * NS_PER_S);
     assert_true(nobody_carries_the_mark());
 }
 
@@ -449,7 +452,7 @@ static void a_killed_agents_job_runs_again(void **state)
     }
     char path[PULL_PATH];
     pull_path(&settings, "jobs/ut160901/exp_7400/q1/runs", path);
-    for (int i = 0; i < 500 && access(path, F_OK) != 0; i++)
+    for (int i = 0; i < 3000 && access(path, F_OK) != 0; i++)
         usleep(10000);
     assert_int_equal(access(path, F_OK), 0);
     kill(pid, SIGKILL);

@@ -281,7 +281,7 @@ static void test_nothing_to_do(void **state)
     (void)state;
     deliver_wait(d, 60, &r);
     assert_int_equal(deliver_exit(&r), EXIT_DONE);
-    assert_true(clock_mono() - start < NS_PER_S);
+    assert_true(clock_mono() - start < 20 * NS_PER_S);
 }
 
 static void test_the_bar(void **state)
