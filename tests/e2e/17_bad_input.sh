@@ -76,10 +76,10 @@ eventually "both bundles are kept" 20 sh -c "[ \$(find '$STORE/bundles' -name 'D
 eventually "the placed ones are not overwritten: the second waits with a reason" 40 sh -c \
     "'$BIN/skyferry-pull' -c '$FAR/pull.conf' status --json | jq -e '[.exposures[] | select((.name | startswith(\"DECam_00700006\")) and .faults > 0)] | length == 1'"
 
-check "OBJECT = ../../x;rm stays below its ccd's folder" sh -c "find '$STORE/rawdata' -name '*700004_1.fits' | grep -q '/rawdata/ut[0-9]*/1/[^/]*x_rm'"
+eventually "OBJECT = ../../x;rm stays below its ccd's folder" 30 sh -c "find '$STORE/rawdata' -name '*700004_1.fits' | grep -q '/rawdata/ut[0-9]*/1/[^/]*x_rm'"
 same "nothing was written beside the store" "$(find "$FAR" -maxdepth 1 -name '*x*' | grep -v -e exp | wc -l)" 0
-check "without EXPNUM the file's digits are taken" sh -c "find '$STORE/rawdata' -name '*700005_1.fits' | grep -q ."
-check "a name with blanks, quotes and \$() is carried" sh -c "find '$STORE/bundles' -name 'sp_ace*.tar' | grep -q ."
+eventually "without EXPNUM the file's digits are taken" 30 sh -c "find '$STORE/rawdata' -name '*700005_1.fits' | grep -q ."
+eventually "a name with blanks, quotes and \$() is carried" 30 sh -c "find '$STORE/bundles' -name 'sp_ace*.tar' | grep -q ."
 same "and nothing ran" "$(find "$WATCH" "$TOP" -maxdepth 1 -name x | wc -l)" 0
 check "the pushing agent is still there" running push
 check "so is the pulling one" running pull

@@ -34,7 +34,7 @@ Silent) exit 0 ;;
 esac
 JOB
 chmod +x "$WORK/job"
-write_pull jobs.command="$WORK/job --from {job} {exposure}" jobs.timeout_seconds=3 jobs.retries=1 \
+write_pull jobs.command="$WORK/job --from {job} {exposure}" jobs.timeout_seconds=8 jobs.retries=1 \
     jobs.max_running=6 jobs.output_mib=1
 start_pull
 start_push
@@ -47,7 +47,7 @@ done
 name_of() { pull status --json | jq -r --arg o "$1" '.exposures[] | select(.object == $o) | .name'; }
 detail() { pull status --json "$(name_of "$1")"; }
 job_of() { detail "$1" | jq -r ".exposures[0].job_list[0].$2"; }
-eventually "twelve exposures, whatever their jobs do, come to an end" 60 pull_has 12 done
+eventually "twelve exposures, whatever their jobs do, come to an end" 90 pull_has 12 done
 
 verdict() { # verdict CASE STATE ATTEMPTS PATTERN
     same "$1: the job is $2" "$(job_of "$1" state)" "$2"
@@ -95,22 +95,19 @@ same "it is done now" "$(job_of Fail state)" done
 
 # ---- a command that does not exist, and a dry run ----
 write_pull jobs.command="$WORK/nowhere/job" jobs.timeout_seconds=60
-kill -HUP "${PID[pull]}"
-sleep 0.5
+reload_pull
 CCDS=2 SIZE=128x128 camera --object Absent --expnum 110050 --quiet >/dev/null
 eventually "a program that does not exist is said" 20 grep -q "nowhere/job.*\[jobs\] command" "$FAR/pull.log"
 same "the job waits, no attempt counted" "$(job_of Absent state) $(job_of Absent attempts)" "waiting 0"
 write_pull jobs.dry_run=yes jobs.ccds_per_job=1
-kill -HUP "${PID[pull]}"
-sleep 0.5
+reload_pull
 CCDS=3 SIZE=128x128 camera --object Dry --expnum 110051 --quiet >/dev/null
 eventually "a dry run comes to an end" 20 eval '[ "$(detail Dry | jq -r ".exposures[0].state")" = done ]'
 same "its three job files are written" "$(find "$STORE/jobs" -path '*110051/q[123]/job.json' | wc -l)" 3
 same "and none was started" "$(find "$STORE/jobs" -path '*110051/*' -name out | wc -l)" 0
 same "each job says so" "$(detail Dry | jq -c '[.exposures[0].job_list[].state] | unique')" '["dry"]'
 write_pull
-kill -HUP "${PID[pull]}"
-sleep 0.5
+reload_pull
 exits "retry runs what a dry run left" 0 pull retry "$(name_of Dry)"
 
 # ---- what skyferry-measure measures ----

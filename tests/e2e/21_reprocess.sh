@@ -144,15 +144,13 @@ eventually "and comes to its end" 20 state_is DECam_00210010~2 done
 same "its ccds are parked" "$(raw DECam_00210010~2 .faults)" 4
 same "the first one's are untouched" "$(from "$first")" "$(sha "$WATCH")"
 write_pull jobs.ccds_per_job=2 place.on_conflict=version
-kill -HUP "${PID[pull]}"
-sleep 0.5
+reload_pull
 exits "version: retry places them beside the first" 0 pull retry DECam_00210010~2
 same "as NAME~2.fits" "$(from "${first%.fits}~2.fits")" "$(sha "$WATCH/b")"
 same "the first one's are untouched" "$(from "$first")" "$(sha "$WATCH")"
 exits "verify knows both" 0 pull verify
 write_pull jobs.ccds_per_job=2 place.on_conflict=replace
-kill -HUP "${PID[pull]}"
-sleep 0.5
+reload_pull
 exits "replace: the third is delivered" 0 push send "$WATCH/c/DECam_00210010.fits.fz"
 eventually "and done" 20 state_is DECam_00210010~3 done
 same "it has the name now" "$(from "$first")" "$(sha "$WATCH/c")"
@@ -161,8 +159,7 @@ same "all three bundles are kept" "$(find "$STORE/bundles" -name 'DECam_00210010
 
 # ---- the workspace ----
 write_pull jobs.ccds_per_job=2 place.workspace=copy
-kill -HUP "${PID[pull]}"
-sleep 0.5
+reload_pull
 printf 'DECam_00210001\nDECam_00210002\n' >"$WORK/short"
 exits "workspace = copy" 0 pull reprocess "$WORK/short"
 work=$STORE/workspace/ut240405/1/Alpha.g.ut240405.210002_1.fits

@@ -11,6 +11,7 @@ write_push
 camera --object Hand --expnum 220001 --date-obs 2024-04-05T03:00:00 --quiet >/dev/null
 exits "a bundle to begin with" 0 push send "$WATCH/DECam_00220001.fits.fz"
 cp "$STORE/bundles/ut240405/DECam_00220001.tar" "$WORK/good.tar"
+wait_for 10 eval '[ -z "$(descendants "${PID[sshd]}")" ]'
 rm -rf "$STORE" && mkdir -p "$STORE"
 same "it is the only trace" "$(find "$STORE" | wc -l)" 1
 

@@ -164,10 +164,10 @@ idle() { write_push sweep.lossless=yes sweep.lossless_method=original ship.lanes
 idle
 start_pull
 start_push
-shot 240007 --size 512x512
+shot 240007 --size 1024x1024
 state_of() { push status --json "$1" | jq -r '.exposures[0].exact'; }
 is() { [ "$(state_of "$1")" = "$2" ]; }
-eventually "while the agent runs the exact data begin to follow by themselves" 40 is DECam_00240007 sending
+eventually "while the agent runs the exact data begin to follow by themselves" 60 is DECam_00240007 sending
 part() { find "$STORE/incoming" -name 'DECam_00240007*.part' -size +200k | grep -q .; }
 eventually "and are on the line" 20 part
 shot 240008
@@ -215,6 +215,7 @@ for point in push:exactowed push:exactstored push:exacttidied \
     unset "PID[$agent]"
     "start_$agent"
     eventually "$point: exact after a restart" 40 all_exact $((number - 240000))
+    wait_for 20 eval '[ -z "$(find "$SPOOL" -name "*.tar*")" ]' # push tidies after its receipt
     stop push
     number=$((number + 1))
 done

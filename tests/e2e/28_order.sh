@@ -21,7 +21,7 @@ narrow() {
 }
 shot() { camera --expnum "$1" --seed "$1" --date-obs "2024-04-05T03:${1: -2}:00" --style rename --quiet "${@:2}" >/dev/null; }
 by() { push status --json | jq -c "[.exposures | sort_by(.$1)[] | select(.$1) | .expnum % 100]"; }
-waiting() { [ $(($(push_count ready) + $(push_count sending))) -eq "$1" ]; }
+waiting() { [ "$(push_states | grep -cE ' (ready|sending)$')" -eq "$1" ]; }
 reloaded() { [ "$(grep -c 'configuration reloaded' "$NEAR/push.log")" -eq "$1" ]; }
 
 # ---- priorities ----
@@ -93,7 +93,7 @@ thin_line 900000
 narrow ship.mode=serial spool.quota_gib=0.002 # three of them
 start_push
 rm -f "$WORK"/*.log
-feed small 2000 0.2 3
+feed small 2000 0.4 6
 eventually "with a small spool they are all delivered" 60 push_has "$(wc -l <"$WORK/small.log")" done
 same "nothing is left in it" "$(find "$SPOOL" -name '*.tar' | wc -l)" 0
 newest=$(by stored_ns | jq -c '[range(1; length) as $i | select(.[$i] > ([.[:$i][]] | max))] | length')

@@ -68,7 +68,7 @@ same "... it is" "$(in_force)" "[16,null,false]"
 conf ship.rate_mbit=
 kill -HUP "${PID[push]}"
 eventually "a reload takes the file's over" 5 eval '[ "$(in_force)" = "[null,null,false]" ]'
-eventually "without a limit all is delivered soon" 20 push_has 6 done
+eventually "without a limit all is delivered soon" 60 push_has 6 done
 conf ship.rate_mbit=fast ship.window=2
 exits "a mistake in the file is named" 2 push status
 says "... with section, value and remedy" "$WORK/out" "\[ship\] rate_mbit = 'fast'.*write Mbit/s from 0.1"

@@ -68,7 +68,7 @@ whole "$name"
 stop push
 
 # ---- a thin line, cut and with an agent killed ----
-start thin "$WORK/thin.log" debian_python tests/e2e/thin_line.py "$WORK/thin.port" "$PORT" 8e6 "$WORK/count"
+start thin "$WORK/thin.log" debian_python tests/e2e/thin_line.py "$WORK/thin.port" "$PORT" 4e6 "$WORK/count"
 wait_for 10 test -s "$WORK/thin.port" || fail "the thin line is there"
 THIN=$(cat "$WORK/thin.port")
 sed "s/:$PORT/:$THIN/" "$NEAR/known_hosts" >"$NEAR/thin_hosts"

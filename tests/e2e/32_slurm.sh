@@ -23,10 +23,10 @@ date +%s%N >>runs
 echo "out of $SLURM_ARRAY_TASK_ID"
 case $(jq -r .exposure.object "$SKYFERRY_JOB") in
 Fail*) echo "no flat" >&2; exit 3 ;;
-Long) [ "$(wc -l <runs)" -gt 1 ] || sleep 600 ;;
-Gone) sleep 601 ;;
+Long) [ "$(wc -l <runs)" -gt 1 ] || exec sleep 600 ;;
+Gone) exec sleep 601 ;;
 Keep) until [ -e "${0%/*}/go" ]; do sleep 0.1; done ;;
-Some) sleep 1 ;;
+Some) until [ -e "${0%/*}/some" ]; do sleep 0.1; done ;;
 esac
 jq -c '{ccds: [.ccds[] | {ccd, noise: 2.5}]}' "$SKYFERRY_JOB" >"$SKYFERRY_RESULT"
 JOB
@@ -34,8 +34,8 @@ chmod +x "$WORK/job"
 # slurm_conf [SECTION.KEY=VALUE...]: runner = slurm, asked every second.
 slurm_conf() {
     write_pull jobs.runner=slurm jobs.command="$WORK/job" jobs.ccds_per_job=2 jobs.retries=0 \
-        jobs.slurm_memory=10M jobs.slurm_query_seconds=1 jobs.slurm_call_seconds=2 \
-        jobs.timeout_seconds=60 "$@"
+        jobs.slurm_memory=10M jobs.slurm_query_seconds=1 jobs.slurm_call_seconds=6 \
+        jobs.timeout_seconds=600 "$@"
 }
 slurm_conf
 start_sshd
@@ -85,7 +85,11 @@ same "with its exit status" "$(jobs_of Fail .exit_status)" '[3,3]'
 same "and its last words" "$(jobs_of Fail .reason)" '["exit status 3: no flat","exit status 3: no flat"]'
 
 # ---- ended, and put back into the queue, behind our back ----
-runs() { eventually "tasks that run are seen to: $1" 30 has_jobs "$1" '[.state, .batch_state]' '[["running","RUNNING"],["running","RUNNING"]]'; }
+begun() { [ "$(cat "$(folder_of "$1")"/q[12]/runs | wc -l)" -eq 2 ]; }
+runs() {
+    eventually "tasks that run are seen to: $1" 30 has_jobs "$1" '[.state, .batch_state]' '[["running","RUNNING"],["running","RUNNING"]]'
+    wait_for 30 begun "$1" || fail "$1: their programs have begun"
+}
 runs Gone
 runs Long
 batch=$(jobs_of Long .batch)
@@ -141,10 +145,11 @@ same "Slurm has each job once" "$(submissions Chain)" 2
 expose Some
 eventually "jobs run" 30 has_jobs Some .batch_state '["RUNNING","RUNNING"]'
 stop pull
+touch "$WORK/some"
 rm "$STORE"/state/catalogue.db*
 check "the catalogue is made anew" pull rebuild
 write_pull
-exits "another runner does not begin what Slurm has" 1 pull run
+exits "another runner does not begin what Slurm has" 1 timeout -k 5 60 "$BIN/skyferry-pull" -c "$FAR/pull.conf" run
 says "and says what to do" "$WORK/out" "in Slurm's queue .*start with \[jobs\] runner = slurm"
 # An sbatch in front of the real one: its first call for an exposure does what OBJECT says.
 mkdir "$WORK/bin"

@@ -31,7 +31,8 @@ last=HSCA00123551.fits
 mv "$WORK/cam/$last" "$WORK/"
 mv "$WORK"/cam/*.fits "$WATCH/"
 eventually "103 of 104 files are whole and wait for the last" 30 push_has 103 partial
-check "status says which one is missing" grep -q 'missing: 104' <(push status --json)
+missing_is() { push status --json | grep -q "missing: $1"; }
+eventually "status says which one is missing" 10 missing_is 104
 stop push KILL
 start_push
 eventually "a restart forgets none of them" 20 push_has 103 partial
@@ -58,6 +59,7 @@ same "status shows one row" "$(pull status | grep -cE '^HSC')" 1
 check "with all its ccds" grep -qE '^HSCA1234 .* 104/104 .* 7/7 ' <(pull status)
 same "and what it knows of the visit" "$(said_of HSCA1234 '.exposures[0].visit')" \
     '{"ccds":104,"coming":104,"placed":104,"files":104,"missing":[]}'
+wait_for 10 grep -q 'HSCA1234.*7 of 7 jobs done' "$FAR/pull.log"
 says "the visit is summed up" "$FAR/pull.log" \
     'HSCA1234.*104 of 104 ccds placed, 7 of 7 jobs done.*noticed .*encoded .*first byte .*stored .*placed .*done '
 check "tree and catalogue agree" pull verify

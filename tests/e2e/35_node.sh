@@ -73,7 +73,7 @@ first=$(cat "$2/ran" 2>/dev/null)
 date >"$2/ran"
 case $first$(jq -r .exposure.object "$1") in
 Killed) kill -KILL $PPID; sleep 20 ;;
-Lost) touch "$2/stays"; sleep 20 ;;
+Lost) touch "$2/stays"; exec sleep 60 ;;
 esac
 jq -c '{ccds: [.ccds[] | {ccd, noise: 2.5}]}' "$1" >"$SKYFERRY_RESULT"
 JOB
@@ -126,7 +126,7 @@ kill -HUP "${PID[pull]}"
 for o in $troubled; do eventually "$o: tried again all is placed" 40 finished "$o"; done
 says "elsewhere if there were another node" "$FAR/pull.log" \
     "exposure=$(name_of Full): q1 finds no other node than $(hostname -s): it is run there again"
-eventually "the scratch is empty in the end" 10 empty
+eventually "the scratch is empty in the end" 40 empty
 
 # ---- the other commands ----
 exits "reprocess runs them again" 0 pull reprocess --name "$(name_of Sound)"

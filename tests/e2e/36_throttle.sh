@@ -23,8 +23,8 @@ echo "$list" >>"$QUEUE/arrays"
 date +%s%N >>"$QUEUE/calls"
 list=${list%%\%*}
 for task in ${list//,/ }; do
-    echo "$id|$task|PENDING||$name|$comment" >>"$QUEUE/tasks"
     echo "$id $task ${!#}" >>"$QUEUE/scripts"
+    echo "$id|$task|PENDING||$name|$comment" >>"$QUEUE/tasks"
 done
 echo $id
 SBATCH
@@ -90,7 +90,7 @@ same "as JSON, too" "$(pull status --json | jq -c '.held.ingest | [.waiting, .pa
 pull check >"$WORK/out"
 says "check reminds of it" "$WORK/out" "ingest: paused since"
 stop pull KILL
-conf jobs.submits_per_minute=2
+conf jobs.submits_per_minute=2 ingest.max_at_once=1
 start_pull
 eventually "killed and started again it is still paused" 10 eval 'grep -c "ingest: paused" "$FAR/pull.log" | grep -qx 2'
 check "resume" pull resume ingest

@@ -25,7 +25,7 @@ chmod +x "$WORK/job"
 # pbs_conf [SECTION.KEY=VALUE...]: runner = pbs, asked every second.
 pbs_conf() {
     write_pull jobs.runner=pbs jobs.command="$WORK/job" jobs.ccds_per_job=2 jobs.retries=0 \
-        jobs.slurm_query_seconds=1 jobs.slurm_call_seconds=5 jobs.timeout_seconds=60 "$@"
+        jobs.slurm_query_seconds=1 jobs.slurm_call_seconds=5 jobs.timeout_seconds=300 "$@"
 }
 pbs_conf
 start_sshd
@@ -77,6 +77,8 @@ eventually "deleted behind our back: failed, in words" 30 has_jobs Gone '[.state
 jobs_of Gone .reason >"$WORK/reason"
 says "that name the job" "$WORK/reason" "PBS's job [0-9]+\[1\]: FINISHED, Job run"
 eventually "two tasks run" 30 has_jobs Again .batch_state '["RUNNING","RUNNING"]'
+began() { [ "$(ran Again)" -eq 2 ]; }
+wait_for 20 began || fail "and their commands have begun"
 names=$(jobs_of Again .batch)
 jq -r '.[]' <<<"$names" | xargs qrerun
 eventually "put back into the queue: done under the same names" 30 has_jobs Again '[.state, .batch]' \

@@ -81,8 +81,9 @@ exits() {
     fi
 }
 # wait_for SECONDS COMMAND...: until it succeeds, looking 20 times a second; false when it never does.
+# Ten seconds more are given to a machine that is busy or stands still for a while.
 wait_for() {
-    local end=$((SECONDS + $1))
+    local end=$((SECONDS + $1 + 10))
     shift
     until "$@" >/dev/null 2>&1; do
         [ $SECONDS -lt $end ] || return 1
@@ -121,6 +122,14 @@ skip_all() {
 debian_python() { /usr/bin/python3 "$@"; }
 
 # ---- processes ----
+
+# reload_pull: SIGHUP, and until the daemon says that it has read its settings again.
+reload_pull() {
+    local said
+    said=$(grep -c 'settings read again' "$FAR/pull.log")
+    kill -HUP "${PID[pull]}"
+    wait_for 10 eval '[ "$(grep -c "settings read again" "$FAR/pull.log")" -gt '"$said"' ]'
+}
 
 # start NAME LOG COMMAND...: in the background, its pid kept.
 start() {
@@ -183,7 +192,7 @@ CONF
         } >"$FAR/sshd_config"
         SSHD_SAID=$(stat -c %s "$FAR/sshd.log" 2>/dev/null || echo 0)
         start sshd "$FAR/sshd.log" "${FAR_RUN[@]}" "$sshd" -D -e -f "$FAR/sshd_config"
-        if wait_for 5 listening; then
+        if wait_for 5 sshd_settled && listening; then
             printf '[%s]:%s %s\n' "$FAR_IP" "$PORT" "$(cut -d' ' -f1,2 "$FAR/host_key.pub")" >"$NEAR/known_hosts"
             return 0
         fi
@@ -196,6 +205,7 @@ CONF
 }
 # Ours, not somebody else's on that port: the server says so itself, since its last start.
 listening() { running sshd && tail -c "+$((SSHD_SAID + 1))" "$FAR/sshd.log" | grep -q '^Server listening'; }
+sshd_settled() { listening || ! running sshd; }
 # Ends the server and every connection's processes, as a reboot would. PORT is kept. They stand
 # still first: none may fork a child that is missed.
 kill_sshd() {
